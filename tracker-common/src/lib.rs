@@ -1,0 +1,2 @@
+//! The brain of tracker.
+#![no_std]
