@@ -143,6 +143,16 @@ fn set_child_environment(recorded: &Recorded) -> Result<()> {
         ("PATH", path),
         // aya-build turns each line of progress into a warning of this package.
         ("CARGO_TERM_QUIET", "true".into()),
+        // Version 3 of the BPF instruction set (kernel 5.12 with its atomics):
+        // 32-bit jumps, and atomics that return the old value. LLVM's default
+        // is version 1, which fails on both. The processor has to be the
+        // compiler's and that of every crate: bpf-linker takes `--cpu` once,
+        // from rustc, and LLVM does not inline between functions whose
+        // processors differ. aya-build fixes the rustflags, a profile's own
+        // are beside them; proc macros run on the host and keep theirs.
+        ("CARGO_UNSTABLE_PROFILE_RUSTFLAGS", "true".into()),
+        ("CARGO_PROFILE_RELEASE_RUSTFLAGS", "-Ctarget-cpu=v3".into()),
+        ("CARGO_PROFILE_RELEASE_BUILD_OVERRIDE_RUSTFLAGS", "".into()),
     ];
     if recorded.bootstrap {
         variables.push(("RUSTC_BOOTSTRAP", "1".into()));
