@@ -1,0 +1,252 @@
+//! Running configuration, counters, and the requests to the reaper.
+
+use super::Key;
+use crate::{reason::Reason, tcp::timeout};
+
+/// What the tracker does with packets of class refuse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Mode {
+    /// Counts them and lets them pass.
+    Observe = 0,
+    /// Drops them.
+    Enforce = 1,
+}
+
+/// Where the tracker stands. Fixed at load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Role {
+    /// On an end host: one side of every flow is local, both directions of a
+    /// flow cross the same link, VLAN identifiers separate flows.
+    Host = 0,
+    /// On a router: a flow comes in on one interface and leaves on another,
+    /// maybe under another VLAN, so tags do not separate flows.
+    Gateway = 1,
+}
+
+/// The pinned one-entry array `LIVE`: all configuration that may change while
+/// the programs run. Written by the agent as a whole, read by the programs and
+/// by every command line tool.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Live {
+    /// [`super::LAYOUT_VERSION`] of who wrote it.
+    pub layout: u32,
+    /// [`Mode`] as a number.
+    pub mode: u8,
+    /// Reserved for the state of SYN cookies.
+    pub cookies: u8,
+    /// Generation of the policy in force.
+    pub policy: u16,
+    /// Process id of the agent, 0 when none runs.
+    pub agent_pid: u32,
+    /// Factor on every time-out, in 1/1024: below 1024 while the table is
+    /// under pressure.
+    pub timeout_scale: u32,
+    /// `CLOCK_MONOTONIC` of the agent's last sign of life, ns.
+    pub heartbeat_ns: u64,
+    /// Half-open flows that the tables may hold.
+    pub half_open_limit: u32,
+    /// Picked-up flows that may wait for proof.
+    pub pickup_limit: u32,
+    /// Capacity of each flow table, entries.
+    pub capacity: u32,
+    /// Slots of the age ring.
+    pub ring_slots: u32,
+    /// Time-outs by [`timeout::Class`], in ticks.
+    pub timeouts: [u32; timeout::CLASSES],
+}
+
+const _: () = assert!(size_of::<Live>() == 40 + 4 * timeout::CLASSES);
+
+/// Numbers that all CPUs share, each on a cache line of its own in the array
+/// `GAUGES`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Gauge {
+    /// Half-open reservations taken.
+    HalfOpen = 0,
+    /// Reservations of picked-up flows that wait for proof.
+    Pickup = 1,
+    /// Elements of the IPv4 table.
+    FlowsV4 = 2,
+    /// Elements of the IPv6 table.
+    FlowsV6 = 3,
+    /// Slots of the age ring ever used; the next one is this modulo its length.
+    RingHead = 4,
+}
+
+impl Gauge {
+    /// How many there are.
+    pub const COUNT: u32 = 5;
+}
+
+/// One [`Gauge`], alone on its cache line so that CPUs do not contend for a
+/// neighbour.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct GaugeCell {
+    /// The number.
+    pub value: u64,
+    _alone: [u64; 7],
+}
+
+const _: () = assert!(size_of::<GaugeCell>() == 64);
+
+/// Which hook saw a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Hook {
+    /// XDP: it came in.
+    Ingress = 0,
+    /// TCX or clsact: it goes out.
+    Egress = 1,
+}
+
+/// Packets and octets that left under one reason at one hook, on one CPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct ReasonCount {
+    /// Packets.
+    pub packets: u64,
+    /// Octets of frames.
+    pub bytes: u64,
+}
+
+/// Index into the per-CPU array `REASONS`.
+#[inline(always)]
+#[must_use]
+pub const fn reason_slot(reason: Reason, hook: Hook) -> u32 {
+    reason as u32 * 2 + hook as u32
+}
+
+/// Index of the lost records of the ring `EVENTS` in the per-CPU array `LOST`.
+pub const LOST_EVENTS: u32 = 0;
+/// Index of the lost records of the ring `EMBRYO_EVENTS`.
+pub const LOST_EMBRYO: u32 = 1;
+
+/// What the egress program must know of an interface, in the map `INTERFACES`
+/// by interface index.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Interface {
+    /// See [`interface_flags`].
+    pub flags: u32,
+}
+
+/// Bits of [`Interface::flags`].
+pub mod interface_flags {
+    /// Our ingress program sees what comes in here.
+    pub const INGRESS: u32 = 1 << 0;
+    /// The NIC strips VLAN tags before the ingress program can see them.
+    pub const STRIPS_TAGS: u32 = 1 << 1;
+}
+
+/// Key of the map `ZONES`, which replaces default zones.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct ZoneKey {
+    /// Interface index.
+    pub ifindex: u32,
+    /// Outer VLAN identifier, 0 for none.
+    pub outer: u16,
+    /// Inner VLAN identifier, 0 for none.
+    pub inner: u16,
+}
+
+/// A slot of the age ring `HALF_OPEN_RING`: half-open flows in the order in
+/// which they came.
+///
+/// Slots are written without a lock. Two writers meet in one only when a whole
+/// ring of flows came in between; the generation then tells a reader, under
+/// the flow's lock, that the slot's flow is another one.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct RingSlot {
+    /// Key of the flow.
+    pub key: Key,
+    /// Its generation.
+    pub generation: u32,
+    /// [`super::Family`] as a number, 0 in a slot never used.
+    pub family: u32,
+}
+
+const _: () = assert!(size_of::<RingSlot>() == 48);
+
+/// Slots of the map `CANDIDATES`: how many flows one request to the reaper may
+/// name. At some 150 ns a flow a request holds the CPU for well under 1 ms.
+pub const CANDIDATES: u32 = 4096;
+
+/// Why a flow ended or is asked to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Cause {
+    /// Its time-out ran out.
+    Expired = 1,
+    /// A new connection took over its addresses and ports.
+    Replaced = 2,
+    /// Somebody asked for it (`tracker flush`).
+    Flushed = 3,
+}
+
+impl Cause {
+    /// The word that users see.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::Replaced => "replaced",
+            Self::Flushed => "flushed",
+        }
+    }
+
+    /// The cause whose number is `raw`.
+    #[must_use]
+    pub const fn from_raw(raw: u8) -> Option<Self> {
+        match raw {
+            1 => Some(Self::Expired),
+            2 => Some(Self::Replaced),
+            3 => Some(Self::Flushed),
+            _ => None,
+        }
+    }
+}
+
+/// A flow that userspace proposes to remove. The kernel side disposes.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Candidate {
+    /// Its key.
+    pub key: Key,
+    /// The generation that userspace saw; another one is another flow.
+    pub generation: u32,
+    /// [`super::Family`] as a number.
+    pub family: u8,
+    /// [`Cause`] as a number. `Expired` is judged again under the lock.
+    pub cause: u8,
+    /// Zero.
+    pub reserved: u16,
+}
+
+const _: () = assert!(size_of::<Candidate>() == 48);
+
+/// One-entry array `REAP`: a request to the reaper and its answer. One
+/// request at a time; whoever makes one holds the lock of the pin directory's
+/// reaper.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct ReapControl {
+    /// Next candidate to judge; each run of the program takes one.
+    pub next: u64,
+    /// Candidates in the request.
+    pub count: u64,
+    /// Flows removed.
+    pub removed: u64,
+    /// Flows that turned out to be alive.
+    pub kept: u64,
+    /// Flows that were gone already, or another generation.
+    pub gone: u64,
+}
+
+const _: () = assert!(size_of::<ReapControl>() == 40);

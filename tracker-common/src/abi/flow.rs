@@ -1,0 +1,387 @@
+//! The value of the flow tables: 120 bytes that one look-up brings.
+//!
+//! With the key and the kernel's element header 120 bytes still fit the
+//! allocator's 192-byte class plus bucket; the next class costs a third more.
+
+use crate::{
+    seq::Seq,
+    tcp::State,
+    time::{ShortMicros, Tick},
+};
+
+/// The kernel's spin lock, which must be called by this name in the BTF of a
+/// map value for the verifier to find it (kernel/bpf/btf.c, `btf_find_field`).
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct bpf_spin_lock {
+    val: u32,
+}
+
+/// The same under a name that reads as Rust.
+pub type SpinLock = bpf_spin_lock;
+
+/// Which counters a flow holds a share of. The bits change under the flow's
+/// lock; the shared counters follow after it, so each is given back once.
+pub mod held {
+    /// Bits of [`super::Flow::flags`] that this module names.
+    pub const MASK: u16 = 0x003f;
+    /// One of the half-open reservations of the whole table.
+    pub const HALF_OPEN: u16 = 1 << 0;
+    /// One of the reservations for flows picked up and not yet proved.
+    pub const PICKUP: u16 = 1 << 1;
+    /// A share of its listener's half-open count.
+    pub const LISTENER: u16 = 1 << 2;
+    /// A share of its source prefix's half-open count.
+    pub const SOURCE: u16 = 1 << 3;
+    /// A share of its rule's count of concurrent connections.
+    pub const RULE: u16 = 1 << 4;
+    /// A share of its source's count under that rule.
+    pub const RULE_SOURCE: u16 = 1 << 5;
+}
+
+/// Facts about a flow, in [`Flow::flags`].
+pub mod flow_flags {
+    /// The initiator is the key's high side.
+    pub const INITIATOR_HIGH: u16 = 1 << 6;
+    /// Which side opened is a guess (the flow was picked up in mid-life).
+    pub const GUESSED: u16 = 1 << 7;
+    /// Sequence windows are not checked.
+    pub const LIBERAL: u16 = 1 << 8;
+    /// A SYN arrived on the live flow; a challenge ACK may answer it.
+    pub const SYN_ON_LIVE: u16 = 1 << 9;
+    /// An RST inside the window but not exact arrived; the time-out is short
+    /// until the endpoints show that they live.
+    pub const RST_INEXACT: u16 = 1 << 10;
+    /// Lowest bit of [`super::Origin`].
+    pub const ORIGIN_SHIFT: u32 = 12;
+    /// Bits of [`super::Origin`].
+    pub const ORIGIN_MASK: u16 = 0x7 << ORIGIN_SHIFT;
+}
+
+/// Facts about an endpoint, in [`Endpoint::flags`].
+pub mod end_flags {
+    /// It sent a FIN; [`super::Endpoint::end`] lies behind it.
+    pub const FIN: u8 = 1 << 0;
+    /// Its SYN carried a window scale option.
+    pub const SCALE: u8 = 1 << 1;
+    /// Its SYN carried SACK-permitted.
+    pub const SACK: u8 = 1 << 2;
+    /// Its SYN carried timestamps; [`super::Endpoint::ts`] is meaningful.
+    pub const TIMESTAMPS: u8 = 1 << 3;
+    /// It has been seen to send since the flow came to be.
+    pub const SEEN: u8 = 1 << 4;
+}
+
+/// How a flow came to be known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Origin {
+    /// Its SYN was seen.
+    Handshake = 0,
+    /// It was met in mid-life.
+    Pickup = 1,
+    /// A SYN cookie proved it.
+    Cookie = 2,
+    /// Read from the host's sockets.
+    Socket = 3,
+    /// Read from nf_conntrack.
+    Conntrack = 4,
+}
+
+impl Origin {
+    /// The word that users see.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Handshake => "handshake",
+            Self::Pickup => "pickup",
+            Self::Cookie => "cookie",
+            Self::Socket => "socket",
+            Self::Conntrack => "conntrack",
+        }
+    }
+
+    /// The origin whose number is `raw`; an unknown number reads as a pick-up,
+    /// the origin that claims least.
+    #[must_use]
+    pub const fn from_raw(raw: u8) -> Self {
+        match raw {
+            0 => Self::Handshake,
+            2 => Self::Cookie,
+            3 => Self::Socket,
+            4 => Self::Conntrack,
+            _ => Self::Pickup,
+        }
+    }
+}
+
+/// A flow's name in events and side maps: the tag of its key and the generation
+/// of the entry, so that a later flow of the same key is another one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct FlowId(pub u64);
+
+/// Where one direction's packets were last seen: interface (24 bits) and both
+/// VLAN identifiers (12 bits each), packed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Path {
+    packed: [u16; 3],
+}
+
+impl Path {
+    /// Packs a path; an interface index above 2^24 - 1 is kept as 0, unknown.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(ifindex: u32, outer: u16, inner: u16) -> Self {
+        let ifindex = if ifindex >> 24 == 0 { ifindex } else { 0 };
+        Self {
+            packed: [
+                (outer & 0x0fff) | ((ifindex >> 16) as u16 & 0x000f) << 12,
+                (inner & 0x0fff) | ((ifindex >> 20) as u16 & 0x000f) << 12,
+                ifindex as u16,
+            ],
+        }
+    }
+
+    /// Interface index, 0 when not known.
+    #[must_use]
+    pub const fn ifindex(self) -> u32 {
+        self.packed[2] as u32
+            | (self.packed[0] as u32 >> 12) << 16
+            | (self.packed[1] as u32 >> 12) << 20
+    }
+
+    /// Outer VLAN identifier, 0 when untagged.
+    #[must_use]
+    pub const fn outer(self) -> u16 {
+        self.packed[0] & 0x0fff
+    }
+
+    /// Inner VLAN identifier, 0 when there is none.
+    #[must_use]
+    pub const fn inner(self) -> u16 {
+        self.packed[1] & 0x0fff
+    }
+}
+
+/// What is known of one endpoint, from what it sent and what was sent to it.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Endpoint {
+    /// Octets of IP datagrams it sent.
+    pub bytes: u64,
+    /// Packets it sent, low 32 bits.
+    pub packets_low: u32,
+    /// Its initial sequence number, from its SYN.
+    pub isn: Seq,
+    /// One past the highest sequence number it sent (SND.NXT as seen).
+    pub end: Seq,
+    /// One past the highest sequence number that its peer's windows allow.
+    pub max_end: Seq,
+    /// Highest acknowledgement it sent (its RCV.NXT as seen). Before its first
+    /// ACK, an initiator's holds the [`crate::time::Micros`] of its SYN.
+    pub ack: Seq,
+    /// Newest TSval it sent (RFC 7323).
+    pub ts: u32,
+    /// Packets it sent, bits 32 to 47.
+    pub packets_high: u16,
+    /// Largest window it announced, unscaled, at least 1.
+    pub max_window: u16,
+    /// [`State`] in the low half, window scale (RFC 7323, at most 14) in the
+    /// high half.
+    state_scale: u8,
+    /// See [`end_flags`].
+    pub flags: u8,
+    /// SYNs (initiator) or SYN-ACKs (responder) sent again, saturating.
+    pub syn_retransmits: u8,
+    /// See [`Flow::event_seq`] and [`Flow::disproved`].
+    tally: u8,
+}
+
+impl Endpoint {
+    /// Its state, as proved by what it sent.
+    #[inline(always)]
+    #[must_use]
+    pub const fn state(&self) -> State {
+        State::from_bits(self.state_scale)
+    }
+
+    /// Sets the state.
+    #[inline(always)]
+    pub const fn set_state(&mut self, state: State) {
+        self.state_scale = (self.state_scale & 0xf0) | state as u8;
+    }
+
+    /// Shift count of its windows, 0 unless both sides offered one.
+    #[inline(always)]
+    #[must_use]
+    pub const fn scale(&self) -> u8 {
+        self.state_scale >> 4
+    }
+
+    /// Sets the shift count (0 to 14).
+    #[inline(always)]
+    pub const fn set_scale(&mut self, scale: u8) {
+        self.state_scale = (self.state_scale & 0x0f) | scale << 4;
+    }
+
+    /// Whether all of `flags` are set.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has(&self, flags: u8) -> bool {
+        self.flags & flags == flags
+    }
+
+    /// Packets it sent.
+    #[must_use]
+    pub const fn packets(&self) -> u64 {
+        self.packets_low as u64 | (self.packets_high as u64) << 32
+    }
+
+    /// Counts one packet of `bytes` octets.
+    #[inline(always)]
+    pub const fn count(&mut self, bytes: u32) {
+        self.bytes = self.bytes.wrapping_add(bytes as u64);
+        self.packets_low = self.packets_low.wrapping_add(1);
+        if self.packets_low == 0 {
+            self.packets_high = self.packets_high.wrapping_add(1);
+        }
+    }
+}
+
+/// One tracked connection.
+///
+/// Written by the programs under [`Flow::lock`] only; read by anybody. An
+/// all-zero value is a *blank*: inserted, not yet filled, no flow of anyone's.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Flow {
+    /// Guards every other field.
+    pub lock: SpinLock,
+    /// Tag of the key that owns this memory, or 0 for a blank or dying element:
+    /// whoever holds a pointer and finds another tag must let go.
+    pub tag: u32,
+    /// Tells this flow from earlier ones of the same key.
+    pub generation: u32,
+    /// When it came to be.
+    pub first: Tick,
+    /// When a segment of it was last accepted.
+    pub last: Tick,
+    /// Rule that admitted it (0: none).
+    pub rule: u16,
+    /// Policy generation that last judged it.
+    pub policy: u16,
+    /// [`held`] and [`flow_flags`].
+    pub flags: u16,
+    /// SYN to the ACK that completes the handshake: the round trip between the
+    /// endpoints, wherever the tracker stands. Not known after a
+    /// retransmission (Karn's algorithm, RFC 6298 section 3).
+    pub handshake_rtt: ShortMicros,
+    /// Where the initiator's and the responder's packets were last seen.
+    pub paths: [Path; 2],
+    /// Initiator and responder (RFC 5103).
+    pub ends: [Endpoint; 2],
+}
+
+const _: () = assert!(size_of::<Endpoint>() == 40);
+const _: () = assert!(size_of::<Flow>() == 120);
+const _: () = assert!(core::mem::offset_of!(Flow, lock) == 0);
+
+/// Index of the initiator in [`Flow::ends`] and [`Flow::paths`].
+pub const INITIATOR: usize = 0;
+/// Index of the responder.
+pub const RESPONDER: usize = 1;
+
+impl Flow {
+    /// Whether all of `flags` are set.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has(&self, flags: u16) -> bool {
+        self.flags & flags == flags
+    }
+
+    /// Name of this flow in events and side maps.
+    #[inline(always)]
+    #[must_use]
+    pub const fn id(&self) -> FlowId {
+        FlowId((self.tag as u64) << 32 | self.generation as u64)
+    }
+
+    /// How it came to be known.
+    #[must_use]
+    pub const fn origin(&self) -> Origin {
+        Origin::from_raw(((self.flags & flow_flags::ORIGIN_MASK) >> flow_flags::ORIGIN_SHIFT) as u8)
+    }
+
+    /// States of initiator and responder.
+    #[inline(always)]
+    #[must_use]
+    pub const fn states(&self) -> [State; 2] {
+        [self.ends[INITIATOR].state(), self.ends[RESPONDER].state()]
+    }
+
+    /// Sequence number of its newest event, modulo 256.
+    #[inline(always)]
+    #[must_use]
+    pub const fn event_seq(&self) -> u8 {
+        self.ends[INITIATOR].tally
+    }
+
+    /// Takes the next event sequence number.
+    #[inline(always)]
+    pub const fn next_event(&mut self) -> u8 {
+        self.ends[INITIATOR].tally = self.ends[INITIATOR].tally.wrapping_add(1);
+        self.ends[INITIATOR].tally
+    }
+
+    /// How often a retransmission showed that a state taken on sight had not
+    /// been reached, saturating.
+    #[must_use]
+    pub const fn disproved(&self) -> u8 {
+        self.ends[RESPONDER].tally
+    }
+
+    /// Counts one more of those.
+    #[inline(always)]
+    pub const fn count_disproved(&mut self) {
+        self.ends[RESPONDER].tally = self.ends[RESPONDER].tally.saturating_add(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_keeps_what_fits_and_owns_up_to_what_does_not() {
+        let path = Path::new(0xab_cdef, 4095, 1);
+        assert_eq!((path.ifindex(), path.outer(), path.inner()), (0xab_cdef, 4095, 1));
+        assert_eq!(Path::new(1 << 24, 5, 0).ifindex(), 0);
+    }
+
+    #[test]
+    fn state_and_scale_share_a_byte_without_touching() {
+        let mut end = Endpoint::default();
+        end.set_scale(14);
+        end.set_state(State::TimeWait);
+        assert_eq!((end.state(), end.scale()), (State::TimeWait, 14));
+        end.set_scale(3);
+        assert_eq!((end.state(), end.scale()), (State::TimeWait, 3));
+    }
+
+    #[test]
+    fn packets_carry_into_the_high_half() {
+        let mut end = Endpoint { packets_low: u32::MAX, ..Endpoint::default() };
+        end.count(60);
+        assert_eq!((end.packets(), end.bytes), (1 << 32, 60));
+    }
+
+    #[test]
+    fn origins_round_trip() {
+        for raw in 0..5 {
+            assert_eq!(Origin::from_raw(raw) as u8, raw);
+        }
+        assert_eq!(Origin::from_raw(7), Origin::Pickup);
+    }
+}

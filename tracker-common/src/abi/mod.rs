@@ -1,0 +1,25 @@
+//! What the kernel programs and userspace hand each other through maps.
+//!
+//! Every layout is `repr(C)` without implicit padding, and its size is fixed by
+//! a compile-time assert, so both sides of the ABI fail to build rather than
+//! disagree. A change of any of them changes [`LAYOUT_VERSION`].
+
+mod control;
+mod event;
+mod flow;
+mod key;
+
+#[cfg(feature = "user")]
+mod pod;
+
+pub use control::{
+    CANDIDATES, Candidate, Cause, Gauge, GaugeCell, Hook, Interface, LOST_EMBRYO, LOST_EVENTS,
+    Live, Mode, ReapControl, ReasonCount, RingSlot, Role, ZoneKey, interface_flags, reason_slot,
+};
+pub use event::{Event, EventKind};
+pub use flow::{Endpoint, Flow, FlowId, INITIATOR, Origin, Path, RESPONDER, SpinLock, end_flags, flow_flags, held};
+pub use key::{Family, Key, KeyV4, KeyV6, Side, Zone};
+
+/// Version of all pinned layouts together. A pin directory of another version
+/// is refused; `tracker unload` removes it.
+pub const LAYOUT_VERSION: u32 = 1;

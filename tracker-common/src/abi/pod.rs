@@ -1,0 +1,22 @@
+//! Marks the layouts as plain old data for aya. The only unsafe code of the
+//! crate: the orphan rule wants it beside the types.
+#![expect(unsafe_code, reason = "aya::Pod is an unsafe trait")]
+
+use super::{
+    Candidate, Event, Flow, GaugeCell, Interface, Key, KeyV4, KeyV6, Live, ReapControl,
+    ReasonCount, RingSlot, ZoneKey,
+};
+
+macro_rules! pod {
+    ($($ty:ty),+ $(,)?) => {$(
+        // SAFETY: repr(C), made of integers only, and without padding, which
+        // the size assert beside the type holds: any bytes are a value, and
+        // every byte of a value is initialised.
+        unsafe impl aya::Pod for $ty {}
+    )+};
+}
+
+pod!(
+    Candidate, Event, Flow, GaugeCell, Interface, Key, KeyV4, KeyV6, Live, ReapControl,
+    ReasonCount, RingSlot, ZoneKey,
+);

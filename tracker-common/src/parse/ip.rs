@@ -1,0 +1,165 @@
+//! IPv4 with options, IPv6 with extension headers, fragments of both.
+
+use super::{Bytes, Packet, missing};
+use crate::reason::Reason;
+
+const TCP: u8 = 6;
+
+/// IPv6 extension headers that are followed. Real traffic has one or two; RFC
+/// 8504 section 5.3 lets a node limit them. Each costs the verifier a loop pass.
+const MAX_EXTENSIONS: u32 = 8;
+
+/// A later fragment that starts before this many octets of its segment would
+/// overwrite the fixed TCP header (RFC 3128).
+const TCP_HEADER: u32 = 20;
+
+/// Largest length that the length fields can express; a GSO packet beyond it
+/// carries 0 there (BIG TCP).
+const MAX_LENGTH: u32 = 0xffff;
+
+/// Where the TCP header is and how long the segment.
+#[derive(Clone, Copy)]
+pub struct Transport {
+    /// Offset of the TCP header in the frame.
+    pub offset: u32,
+    /// Octets from there to the end of the datagram.
+    pub length: u32,
+    /// Whether more of the segment follows in other fragments.
+    pub fragmented: bool,
+}
+
+#[inline(always)]
+pub fn v4<B: Bytes + ?Sized>(
+    frame: &B,
+    offset: u32,
+    packet: &mut Packet,
+) -> Result<Transport, Reason> {
+    let Some(raw) = frame.get::<20>(offset) else {
+        return Err(missing(frame, offset, 20, Reason::ShortIp));
+    };
+    let header = u32::from(raw[0] & 0x0f) * 4;
+    if raw[0] >> 4 != 4 || header < 20 {
+        return Err(Reason::BadIpHeader);
+    }
+    let present = frame.length().saturating_sub(offset);
+    let total = match u32::from(u16::from_be_bytes([raw[2], raw[3]])) {
+        0 if present > MAX_LENGTH => present,
+        total => total,
+    };
+    if total < header || total > present {
+        return Err(Reason::BadIpLength);
+    }
+    if raw[9] != TCP {
+        return Err(Reason::NotTcp);
+    }
+    packet.version = 4;
+    packet.source[0] = u32::from_ne_bytes([raw[12], raw[13], raw[14], raw[15]]);
+    packet.destination[0] = u32::from_ne_bytes([raw[16], raw[17], raw[18], raw[19]]);
+    packet.bytes = total;
+    let fragment = u16::from_be_bytes([raw[6], raw[7]]);
+    let fragmented = fragment & 0x2000 != 0;
+    later_fragment(u32::from(fragment & 0x1fff) * 8)?;
+    Ok(Transport { offset: offset + header, length: total - header, fragmented })
+}
+
+#[inline(always)]
+pub fn v6<B: Bytes + ?Sized>(
+    frame: &B,
+    offset: u32,
+    packet: &mut Packet,
+) -> Result<Transport, Reason> {
+    let Some(raw) = frame.get::<40>(offset) else {
+        return Err(missing(frame, offset, 40, Reason::ShortIp));
+    };
+    if raw[0] >> 4 != 6 {
+        return Err(Reason::BadIpHeader);
+    }
+    let present = frame.length().saturating_sub(offset);
+    let total = match u32::from(u16::from_be_bytes([raw[4], raw[5]])) {
+        0 if present > MAX_LENGTH => present,
+        payload => payload + 40,
+    };
+    if total > present {
+        return Err(Reason::BadIpLength);
+    }
+    packet.version = 6;
+    packet.bytes = total;
+    let mut word = 0;
+    while word < 4 {
+        let at = 8 + word * 4;
+        packet.source[word] =
+            u32::from_ne_bytes([raw[at], raw[at + 1], raw[at + 2], raw[at + 3]]);
+        packet.destination[word] =
+            u32::from_ne_bytes([raw[at + 16], raw[at + 17], raw[at + 18], raw[at + 19]]);
+        word += 1;
+    }
+    let (at, fragmented) = if raw[6] == TCP {
+        (40, false)
+    } else {
+        extensions(frame, offset, raw[6], total)?
+    };
+    Ok(Transport { offset: offset + at, length: total - at, fragmented })
+}
+
+/// Follows the extension headers (RFC 8200 section 4) from `next`, the first
+/// one's number, to the TCP header: its offset behind the IPv6 header's start,
+/// at most `total`, and whether it is in a first fragment.
+#[inline(always)]
+fn extensions<B: Bytes + ?Sized>(
+    frame: &B,
+    offset: u32,
+    mut next: u8,
+    total: u32,
+) -> Result<(u32, bool), Reason> {
+    let mut at = 40;
+    let mut fragmented = false;
+    let mut seen = 0;
+    while seen < MAX_EXTENSIONS {
+        if next == TCP {
+            return Ok((at, fragmented));
+        }
+        if !matches!(next, 0 | 43 | 44 | 51 | 60 | 135 | 139 | 140) {
+            return Err(Reason::NotTcp);
+        }
+        let Some(raw) = frame.get::<8>(offset + at) else {
+            return Err(missing(frame, offset + at, 8, Reason::ShortExtension));
+        };
+        let length = match next {
+            // Fragment header.
+            44 => {
+                let field = u16::from_be_bytes([raw[2], raw[3]]);
+                fragmented = field & 1 != 0;
+                // What follows a later fragment's header is not a header.
+                if field & 0xfff8 != 0 {
+                    if raw[0] != TCP {
+                        return Err(Reason::LaterFragment);
+                    }
+                    later_fragment(u32::from(field & 0xfff8))?;
+                }
+                8
+            }
+            // Authentication header: counted in words, less two (RFC 4302).
+            51 => (u32::from(raw[1]) + 2) * 4,
+            // Hop-by-hop, routing, destination options, mobility, HIP, shim6.
+            _ => (u32::from(raw[1]) + 1) * 8,
+        };
+        next = raw[0];
+        at += length;
+        if at > total {
+            return Err(Reason::ShortExtension);
+        }
+        seen += 1;
+    }
+    if next == TCP { Ok((at, fragmented)) } else { Err(Reason::TooManyExtensions) }
+}
+
+/// Ends a TCP packet that is not its segment's first part. `start` is where in
+/// the segment it lies, in octets.
+#[inline(always)]
+const fn later_fragment(start: u32) -> Result<(), Reason> {
+    match start {
+        0 => Ok(()),
+        1..TCP_HEADER => Err(Reason::OverlappingFragment),
+        _ => Err(Reason::LaterFragment),
+    }
+}

@@ -1,0 +1,124 @@
+//! From the bytes of a frame to a TCP segment and its endpoints.
+//!
+//! The same code reads a frame in the kernel, in a capture file and under the
+//! fuzzer: it sees bytes only through [`Bytes`]. It never panics; whatever it
+//! cannot read has a [`Reason`].
+
+mod ip;
+mod link;
+mod options;
+mod tcp;
+
+use crate::{
+    abi::{Family, Key, Side, Zone},
+    reason::Reason,
+    tcp::Segment,
+};
+
+/// Bytes of a frame.
+pub trait Bytes {
+    /// The `N` bytes at `offset`, or `None` when they are not all within reach.
+    fn get<const N: usize>(&self, offset: u32) -> Option<[u8; N]>;
+
+    /// Length of the whole frame, within reach or not.
+    fn length(&self) -> u32;
+}
+
+impl Bytes for [u8] {
+    fn get<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        let start = usize::try_from(offset).ok()?;
+        let end = start.checked_add(N)?;
+        self.get(start..end)?.try_into().ok()
+    }
+
+    fn length(&self) -> u32 {
+        u32::try_from(self.len()).unwrap_or(u32::MAX)
+    }
+}
+
+/// A TCP packet as the tracker reads it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Packet {
+    /// 4 or 6; see [`Packet::family`].
+    version: u8,
+    /// Sender's address as it lies in the packet; IPv4 in the first word.
+    pub source: [u32; 4],
+    /// Receiver's address.
+    pub destination: [u32; 4],
+    /// Sender's port.
+    pub source_port: u16,
+    /// Receiver's port.
+    pub destination_port: u16,
+    /// Outer VLAN identifier, 0 when untagged.
+    pub outer: u16,
+    /// Inner VLAN identifier, 0 when there is none.
+    pub inner: u16,
+    /// Octets of the IP datagram.
+    pub bytes: u32,
+    /// The segment.
+    pub segment: Segment,
+}
+
+impl Packet {
+    /// Address family.
+    #[inline(always)]
+    #[must_use]
+    pub const fn family(&self) -> Family {
+        if self.version == 4 { Family::V4 } else { Family::V6 }
+    }
+
+    /// The key of its flow in `zone`, and which side of the key sent it.
+    #[inline(always)]
+    #[must_use]
+    pub fn key(&self, zone: Zone) -> (Key, Side) {
+        match self.family() {
+            Family::V4 => Key::v4(
+                (self.source[0], self.source_port),
+                (self.destination[0], self.destination_port),
+                zone,
+            ),
+            Family::V6 => Key::v6(
+                (self.source, self.source_port),
+                (self.destination, self.destination_port),
+                zone,
+            ),
+        }
+    }
+}
+
+/// Reads an Ethernet frame into `packet`.
+///
+/// `stripped_tag` is the VLAN tag (TCI) that the kernel or the NIC holds beside
+/// the frame, 0 for none.
+///
+/// # Errors
+///
+/// The reason with which the frame leaves when it is no TCP segment that can be
+/// tracked. `packet` is then filled in part.
+#[inline(always)]
+pub fn ethernet<B: Bytes + ?Sized>(
+    frame: &B,
+    stripped_tag: u16,
+    packet: &mut Packet,
+) -> Result<(), Reason> {
+    let network = link::ethernet(frame, stripped_tag, packet)?;
+    let transport = match network.kind {
+        link::Kind::Ipv4 => ip::v4(frame, network.offset, packet)?,
+        link::Kind::Ipv6 => ip::v6(frame, network.offset, packet)?,
+    };
+    tcp::header(frame, transport, packet)?;
+    if packet.source_port == packet.destination_port && packet.source == packet.destination {
+        return Err(Reason::EqualEnds);
+    }
+    Ok(())
+}
+
+/// The reason for `wanted` bytes at `offset` that [`Bytes::get`] did not give:
+/// `short` when the frame ends before them.
+#[inline(always)]
+fn missing<B: Bytes + ?Sized>(frame: &B, offset: u32, wanted: u32, short: Reason) -> Reason {
+    if offset.wrapping_add(wanted) > frame.length() { short } else { Reason::Unreachable }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,202 @@
+//! How a flow comes to be: what a segment without one may do.
+
+use super::{Context, Flags, Options, Outcome, Segment, State};
+use crate::{
+    abi::{Endpoint, EventKind, Flow, INITIATOR, Origin, Path, RESPONDER, end_flags, flow_flags, held},
+    reason::Reason,
+    seq::Seq,
+    time::ShortMicros,
+};
+
+/// Largest window scale (RFC 7323 section 2.3: "MUST … use 14").
+const MAX_SCALE: u8 = 14;
+
+/// How a new flow opens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opening {
+    /// By its SYN; needs a half-open reservation.
+    Handshake,
+    /// In mid-life; needs a reservation for flows that wait for proof.
+    Pickup,
+}
+
+impl Opening {
+    /// The reservation that it needs before the flow is inserted, and that the
+    /// flow then holds.
+    #[inline(always)]
+    #[must_use]
+    pub const fn reservation(self) -> u16 {
+        match self {
+            Self::Handshake => held::HALF_OPEN,
+            Self::Pickup => held::PICKUP,
+        }
+    }
+
+    /// The reason when that reservation is not to be had.
+    #[inline(always)]
+    #[must_use]
+    pub const fn refusal(self) -> Reason {
+        match self {
+            Self::Handshake => Reason::HalfOpenLimit,
+            Self::Pickup => Reason::PickupLimit,
+        }
+    }
+}
+
+/// What a segment that belongs to no flow may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// Open a flow.
+    Open(Opening),
+    /// Nothing; it leaves with this reason.
+    Leave(Reason),
+}
+
+/// Judges a segment that belongs to no flow.
+///
+/// `local` says that this host's own stack sent it, which makes it nobody's
+/// attack: the RST that answers a stray segment is one itself.
+#[inline(always)]
+#[must_use]
+pub const fn admit(segment: &Segment, local: bool) -> Admission {
+    let flags = segment.flags;
+    if segment.is_syn() {
+        return Admission::Open(Opening::Handshake);
+    }
+    let stray = if flags.has(Flags::RST) {
+        Reason::StrayReset
+    } else if flags.has(Flags::SYN) {
+        Reason::StraySynAck
+    } else if flags.has(Flags::FIN) {
+        Reason::StrayFin
+    } else {
+        // An ACK, with data or without, is what any live connection sends, and
+        // the only thing from which both ends' numbers can be read.
+        return Admission::Open(Opening::Pickup);
+    };
+    Admission::Leave(if local { Reason::LocalStray } else { stray })
+}
+
+/// Fills a blank element with the flow that `segment` opens.
+///
+/// `initiator_high` says that the initiator is the key's high side, `guessed`
+/// that this is not known; `sender` is the index of the segment's sender in
+/// [`Flow::ends`]. `replaced` says that the same key held a flow until just
+/// before. `flow` keeps its lock and becomes owner of `tag` and `generation`.
+#[expect(clippy::too_many_arguments, reason = "each is one fact of the packet; a struct would only name them twice")]
+#[inline(always)]
+pub fn open(
+    flow: &mut Flow,
+    opening: Opening,
+    segment: &Segment,
+    tag: u32,
+    generation: u32,
+    initiator_high: bool,
+    guessed: bool,
+    sender: usize,
+    replaced: bool,
+    context: &Context,
+) -> Outcome {
+    flow.tag = tag;
+    flow.generation = generation;
+    flow.first = context.now;
+    flow.last = context.now;
+    flow.rule = 0;
+    flow.policy = context.policy;
+    flow.handshake_rtt = ShortMicros::default();
+    flow.paths = [Path::default(); 2];
+    flow.ends = [Endpoint::default(); 2];
+    flow.flags = opening.reservation();
+    if initiator_high {
+        flow.flags |= flow_flags::INITIATOR_HIGH;
+    }
+    if guessed {
+        flow.flags |= flow_flags::GUESSED;
+    }
+    let reason = match opening {
+        Opening::Handshake => {
+            let [initiator, responder] = &mut flow.ends;
+            begin(initiator, segment);
+            // Until its first ACK this field holds the time of its SYN.
+            initiator.ack = Seq(context.micros.0);
+            initiator.set_state(State::SynSent);
+            responder.set_state(State::Listen);
+            if replaced { Reason::FlowReopened } else { Reason::FlowOpened }
+        }
+        Opening::Pickup => {
+            flow.flags |= flow_flags::LIBERAL
+                | (Origin::Pickup as u16) << flow_flags::ORIGIN_SHIFT;
+            let (me, peer) = pair(&mut flow.ends, sender);
+            me.isn = segment.seq;
+            me.end = segment.end();
+            me.ack = segment.ack;
+            me.max_window = at_least_one(segment.window);
+            me.set_state(State::Established);
+            if segment.options.has(Options::TIMESTAMPS) {
+                me.flags |= end_flags::TIMESTAMPS;
+                me.ts = segment.options.ts_value;
+            }
+            // What it acknowledges, the peer has sent. Its own windows and ours
+            // are of unknown scale, hence liberal.
+            peer.isn = segment.ack;
+            peer.end = segment.ack;
+            peer.ack = segment.seq;
+            peer.max_window = 1;
+            peer.max_end = segment.ack.plus(segment.window as u32);
+            peer.set_state(State::Established);
+            Reason::FlowPickedUp
+        }
+    };
+    flow.ends[sender & 1].flags |= end_flags::SEEN;
+    flow.ends[sender & 1].count(context.bytes);
+    flow.paths[sender & 1] = context.path;
+    let after = flow.states();
+    Outcome {
+        reason,
+        replace: false,
+        event: Some(EventKind::Opened),
+        embryo: true,
+        seq: flow.next_event(),
+        released: 0,
+        before: [State::Closed, State::Closed],
+        after,
+    }
+}
+
+/// Takes an endpoint's numbers and offers from its SYN or SYN-ACK.
+#[inline(always)]
+pub fn begin(end: &mut Endpoint, segment: &Segment) {
+    end.isn = segment.seq;
+    end.end = segment.end();
+    // A window in a segment with SYN is never scaled (RFC 7323 section 2.2).
+    end.max_window = at_least_one(segment.window);
+    end.flags &= !(end_flags::SCALE | end_flags::SACK | end_flags::TIMESTAMPS);
+    end.set_scale(0);
+    let options = &segment.options;
+    if options.has(Options::SCALE) {
+        end.flags |= end_flags::SCALE;
+        end.set_scale(if options.scale > MAX_SCALE { MAX_SCALE } else { options.scale });
+    }
+    if options.has(Options::SACK_PERMITTED) {
+        end.flags |= end_flags::SACK;
+    }
+    if options.has(Options::TIMESTAMPS) {
+        end.flags |= end_flags::TIMESTAMPS;
+        end.ts = options.ts_value;
+    }
+}
+
+/// The sender's endpoint and its peer's.
+#[inline(always)]
+pub const fn pair(ends: &mut [Endpoint; 2], sender: usize) -> (&mut Endpoint, &mut Endpoint) {
+    let [initiator, responder] = ends;
+    if sender == INITIATOR { (initiator, responder) } else { (responder, initiator) }
+}
+
+/// A zero window still admits the probe of one octet (RFC 9293 section 3.8.6.1).
+#[inline(always)]
+pub const fn at_least_one(window: u16) -> u16 {
+    if window == 0 { 1 } else { window }
+}
+
+const _: () = assert!(INITIATOR == 0 && RESPONDER == 1);

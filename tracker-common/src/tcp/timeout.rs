@@ -1,0 +1,302 @@
+//! How long a flow may be silent before it is forgotten.
+//!
+//! A time-out belongs to the *pair* of states: how long an endpoint may be
+//! silent depends on what its peer may still do.
+
+use super::State;
+use crate::{
+    abi::{Flow, Live, end_flags, flow_flags, held},
+    time::Tick,
+};
+
+/// What a flow waits for. Indexes [`Live::timeouts`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Class {
+    /// A SYN without an answer.
+    SynSent = 0,
+    /// A SYN-ACK without an answer, or SYNs from both sides.
+    SynReceived = 1,
+    /// Both ends established.
+    Established = 2,
+    /// A FIN that is not acknowledged.
+    FinWait = 3,
+    /// One side has closed, the other may go on sending for as long as it
+    /// likes.
+    HalfClosed = 4,
+    /// Both have closed, the last FIN is not acknowledged.
+    LastAck = 5,
+    /// 2MSL (RFC 9293 section 3.4.1) after the last FIN was acknowledged.
+    TimeWait = 6,
+    /// Nothing: the flow is over and only kept to recognise what comes late.
+    Closed = 7,
+    /// Proof that a connection met in mid-life is real.
+    Pickup = 8,
+    /// An endpoint that answers: after an inexact RST.
+    Unacknowledged = 9,
+}
+
+/// Number of classes.
+pub const CLASSES: usize = 10;
+
+impl Class {
+    /// Every class, in the order of its number.
+    pub const ALL: [Self; CLASSES] = [
+        Self::SynSent,
+        Self::SynReceived,
+        Self::Established,
+        Self::FinWait,
+        Self::HalfClosed,
+        Self::LastAck,
+        Self::TimeWait,
+        Self::Closed,
+        Self::Pickup,
+        Self::Unacknowledged,
+    ];
+
+    /// The key in the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::SynSent => "syn_sent",
+            Self::SynReceived => "syn_received",
+            Self::Established => "established",
+            Self::FinWait => "fin_wait",
+            Self::HalfClosed => "half_closed",
+            Self::LastAck => "last_ack",
+            Self::TimeWait => "time_wait",
+            Self::Closed => "closed",
+            Self::Pickup => "pickup",
+            Self::Unacknowledged => "unacknowledged",
+        }
+    }
+}
+
+/// A set of time-outs that somebody has lived with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// nf_conntrack's (`tcp_timeouts[]` in
+    /// net/netfilter/nf_conntrack_proto_tcp.c, Linux 6.12).
+    Linux,
+    /// pf's (pf.conf(5), `set timeout`).
+    Pf,
+    /// RFC 9293 and RFC 5382 taken by the letter.
+    Rfc,
+    /// pf's `aggressive` preset.
+    Aggressive,
+}
+
+impl Profile {
+    /// Every profile.
+    pub const ALL: [Self; 4] = [Self::Linux, Self::Pf, Self::Rfc, Self::Aggressive];
+
+    /// The word in the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Linux => "linux",
+            Self::Pf => "pf",
+            Self::Rfc => "rfc",
+            Self::Aggressive => "aggressive",
+        }
+    }
+
+    /// Seconds for each [`Class`], in the order of their numbers.
+    #[must_use]
+    pub const fn seconds(self) -> [u32; CLASSES] {
+        match self {
+            // Half-closed is ours: Linux cuts a half-closed flow after 60 s of
+            // silence (CLOSE_WAIT), which an honest slow sender has; pf grants
+            // 900 s. A pick-up without proof is bounded more tightly than
+            // nf_conntrack's 300 s, since anybody can send a stray ACK.
+            Self::Linux => [120, 60, 432_000, 120, 900, 30, 120, 10, 30, 300],
+            // tcp.first, opening, established, closing (one FIN seen), closing,
+            // finwait (both), closed, closed; opening for what is not proved.
+            Self::Pf => [120, 30, 86_400, 900, 900, 45, 90, 90, 30, 300],
+            // MSL is two minutes, hence 240 s of TIME-WAIT (RFC 9293 section
+            // 3.4.2); RFC 5382 REQ-5: established not below 2 h 4 min,
+            // transitory not below 4 min. RFC 9293 puts no bound on a
+            // half-closed connection: it gets that of an established one.
+            Self::Rfc => [240, 240, 7440, 240, 7440, 240, 240, 240, 240, 240],
+            Self::Aggressive => [30, 5, 18_000, 60, 60, 30, 30, 30, 5, 30],
+        }
+    }
+}
+
+/// What a flow in these states waits for.
+///
+/// Read as: the first line that fits. States are [initiator, responder].
+#[inline(always)]
+#[must_use]
+pub const fn class_of(states: [State; 2]) -> Class {
+    use State::{
+        CloseWait, Closed, Closing, Established, FinWait1, FinWait2, LastAck, Listen, SynReceived,
+        SynSent, TimeWait,
+    };
+    match states {
+        // One end is gone for good and the other waits out 2MSL, or both are.
+        [TimeWait, _] | [_, TimeWait] => Class::TimeWait,
+        [Closed, _] | [_, Closed] => Class::Closed,
+        // Handshakes.
+        [SynReceived, _] | [_, SynReceived] => Class::SynReceived,
+        [SynSent, SynSent] => Class::SynReceived,
+        [SynSent | Listen, _] | [_, SynSent | Listen] => Class::SynSent,
+        // Both have sent a FIN.
+        [LastAck | Closing, _] | [_, LastAck | Closing] => Class::LastAck,
+        [FinWait1, FinWait1 | FinWait2] | [FinWait2, FinWait1 | FinWait2] => Class::LastAck,
+        // One has, and the other acknowledged it.
+        [FinWait2, Established | CloseWait] | [Established | CloseWait, FinWait2] => {
+            Class::HalfClosed
+        }
+        // One has, and it is not acknowledged.
+        [FinWait1, Established | CloseWait] | [Established | CloseWait, FinWait1] => Class::FinWait,
+        // CLOSE_WAIT is proved by the ACK that moves the peer to FIN_WAIT_2,
+        // so two of them, or one beside ESTABLISHED, only stand for a peer
+        // whose FIN was seen.
+        [CloseWait, Established | CloseWait] | [Established, CloseWait] => Class::HalfClosed,
+        [Established, Established] => Class::Established,
+    }
+}
+
+/// The class that this very flow waits in: [`class_of`] its states, unless a
+/// fact about the flow shortens it.
+#[inline(always)]
+#[must_use]
+pub const fn class_of_flow(flow: &Flow) -> Class {
+    let class = class_of(flow.states());
+    match class {
+        Class::Established if flow.has(held::PICKUP) => Class::Pickup,
+        Class::Established if flow.has(flow_flags::RST_INEXACT) => Class::Unacknowledged,
+        _ => class,
+    }
+}
+
+/// The time-out that is in force for `flow`, in ticks.
+#[inline(always)]
+#[must_use]
+pub fn timeout_ticks(flow: &Flow, live: &Live) -> u32 {
+    // The mask keeps the index in range for the verifier; there are fewer
+    // classes than it admits, so `get` decides.
+    let class = class_of_flow(flow) as usize;
+    let ticks = match live.timeouts.get(class) {
+        Some(&ticks) => ticks,
+        None => 0,
+    };
+    ((ticks as u64 * live.timeout_scale as u64) >> 10) as u32
+}
+
+/// The moment from which the time-out runs.
+///
+/// Half-open flows count from their first SYN: a retransmission must not keep
+/// them, or whoever repeats a SYN keeps an entry for ever. All others count
+/// from the last segment that was accepted.
+#[inline(always)]
+#[must_use]
+pub const fn base(flow: &Flow) -> Tick {
+    match class_of(flow.states()) {
+        Class::SynSent | Class::SynReceived => flow.first,
+        Class::Established
+        | Class::FinWait
+        | Class::HalfClosed
+        | Class::LastAck
+        | Class::TimeWait
+        | Class::Closed
+        | Class::Pickup
+        | Class::Unacknowledged => flow.last,
+    }
+}
+
+/// Ticks until `flow` expires, 0 when it has.
+#[inline(always)]
+#[must_use]
+pub fn remaining(flow: &Flow, now: Tick, live: &Live) -> u32 {
+    timeout_ticks(flow, live).saturating_sub(now.since(base(flow)))
+}
+
+/// Whether `flow` has expired: to the packet path it is absent from then on,
+/// swept or not.
+#[inline(always)]
+#[must_use]
+pub fn expired(flow: &Flow, now: Tick, live: &Live) -> bool {
+    now.since(base(flow)) >= timeout_ticks(flow, live)
+}
+
+/// Whether the flow was seen to send from both ends.
+#[must_use]
+pub const fn seen_both_ways(flow: &Flow) -> bool {
+    flow.ends[0].has(end_flags::SEEN) && flow.ends[1].has(end_flags::SEEN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_are_numbered_in_order() {
+        for (index, class) in Class::ALL.iter().enumerate() {
+            assert_eq!(*class as usize, index);
+        }
+    }
+
+    #[test]
+    fn an_honest_half_closed_flow_outlives_a_handshake() {
+        for profile in Profile::ALL {
+            let seconds = profile.seconds();
+            assert!(seconds[Class::HalfClosed as usize] >= seconds[Class::FinWait as usize]);
+            assert!(seconds.iter().all(|&s| s > 0), "{profile:?}");
+        }
+    }
+
+    #[test]
+    fn pairs_are_classed_alike_from_either_side() {
+        for a in State::ALL {
+            for b in State::ALL {
+                assert_eq!(class_of([a, b]), class_of([b, a]), "{a:?} {b:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_timeout_that_has_run_out_is_expired_and_not_a_tick_earlier() {
+        let mut live = live();
+        live.timeouts[Class::Established as usize] = 100;
+        let mut flow = Flow { first: Tick(0), last: Tick(50), ..Flow::default() };
+        flow.ends[0].set_state(State::Established);
+        flow.ends[1].set_state(State::Established);
+        assert!(!expired(&flow, Tick(149), &live));
+        assert_eq!(remaining(&flow, Tick(149), &live), 1);
+        assert!(expired(&flow, Tick(150), &live));
+        live.timeout_scale = 512;
+        assert!(expired(&flow, Tick(100), &live));
+    }
+
+    #[test]
+    fn a_half_open_flow_counts_from_its_first_syn() {
+        let mut flow = Flow { first: Tick(10), last: Tick(90), ..Flow::default() };
+        flow.ends[0].set_state(State::SynSent);
+        flow.ends[1].set_state(State::Listen);
+        assert_eq!(base(&flow), Tick(10));
+        flow.ends[1].set_state(State::SynReceived);
+        assert_eq!(base(&flow), Tick(10));
+        flow.ends[0].set_state(State::Established);
+        flow.ends[1].set_state(State::Established);
+        assert_eq!(base(&flow), Tick(90));
+    }
+
+    fn live() -> Live {
+        Live {
+            layout: 0,
+            mode: 0,
+            cookies: 0,
+            policy: 0,
+            agent_pid: 0,
+            timeout_scale: 1024,
+            heartbeat_ns: 0,
+            half_open_limit: 1,
+            pickup_limit: 1,
+            capacity: 1,
+            ring_slots: 1,
+            timeouts: [1; CLASSES],
+        }
+    }
+}

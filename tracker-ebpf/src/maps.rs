@@ -1,0 +1,84 @@
+//! Every map, and who writes it.
+//!
+//! Names are the pins' names. Capacities here are defaults; the agent sets the
+//! real ones at load.
+
+use aya_ebpf::{
+    btf_maps::{Array, HashMap, PerCpuArray, RingBuf},
+    macros::btf_map,
+};
+use tracker_common::{
+    abi::{
+        CANDIDATES as CANDIDATE_SLOTS, Candidate, Event, Flow, Gauge, GaugeCell, Interface, KeyV4, KeyV6,
+        Live, ReapControl, ReasonCount, RingSlot, ZoneKey,
+    },
+    reason::Reason,
+};
+
+use crate::FLOW_TABLE_FLAGS;
+
+/// Memory is taken as entries come.
+pub const NO_PREALLOC: usize = aya_ebpf::bindings::BPF_F_NO_PREALLOC as usize;
+
+/// IPv4 flows. Written by all three programs, each value under its lock.
+#[btf_map]
+pub static FLOWS_V4: HashMap<KeyV4, Flow, 262_144, FLOW_TABLE_FLAGS> = HashMap::new();
+
+/// IPv6 flows. As above.
+#[btf_map]
+pub static FLOWS_V6: HashMap<KeyV6, Flow, 262_144, FLOW_TABLE_FLAGS> = HashMap::new();
+
+/// Running configuration. Written by the agent.
+#[btf_map]
+pub static LIVE: Array<Live, 1> = Array::new();
+
+/// Shared counters. Written by all programs, atomically.
+#[btf_map]
+pub static GAUGES: Array<GaugeCell, { Gauge::COUNT as usize }> = Array::new();
+
+/// Packets by reason and hook, see `reason_slot`. Written by both hooks.
+#[btf_map]
+pub static REASONS: PerCpuArray<ReasonCount, { Reason::SLOTS as usize * 2 }> = PerCpuArray::new();
+
+/// Events of flows that have completed their handshake.
+#[btf_map]
+pub static EVENTS: RingBuf<Event, { 1 << 20 }> = RingBuf::new();
+
+/// Events of connections that have not completed it: what a flood writes, so
+/// that it pushes out nobody else's.
+#[btf_map]
+pub static EMBRYO_EVENTS: RingBuf<Event, { 1 << 18 }> = RingBuf::new();
+
+/// Records that found their ring full, see `LOST_EVENTS` and `LOST_EMBRYO`.
+#[btf_map]
+pub static LOST: PerCpuArray<u64, 2> = PerCpuArray::new();
+
+/// Half-open flows by age. Written by both hooks, see [`RingSlot`].
+#[btf_map]
+pub static HALF_OPEN_RING: Array<RingSlot, 65_536> = Array::new();
+
+/// Generations handed out, by CPU. Written by both hooks.
+#[btf_map]
+pub static GENERATION: PerCpuArray<u64, 1> = PerCpuArray::new();
+
+/// Zones that replace the default. Written by the agent before the hooks are
+/// attached.
+#[btf_map]
+pub static ZONES: HashMap<ZoneKey, u32, 4096, { NO_PREALLOC }> = HashMap::new();
+
+/// Interfaces that carry our programs. Written by the agent.
+#[btf_map]
+pub static INTERFACES: HashMap<u32, Interface, 1024, { NO_PREALLOC }> = HashMap::new();
+
+/// Flows that somebody proposes to remove. Written by whoever asks.
+#[btf_map]
+pub static CANDIDATES: Array<Candidate, { CANDIDATE_SLOTS as usize }> = Array::new();
+
+/// The request and its answer. Written by whoever asks, then by the reaper.
+#[btf_map]
+pub static REAP: Array<ReapControl, 1> = Array::new();
+
+/// Nanoseconds that stand for the clock when `TEST_CLOCK_ON` is set. Written
+/// by tests.
+#[btf_map]
+pub static TEST_CLOCK: Array<u64, 1> = Array::new();
