@@ -20,9 +20,8 @@ use serde::Deserialize;
 /// Names a toolchain file elsewhere; the default is in the user's cache folder.
 const FILE_ENV: &str = "TRACKER_TOOLCHAIN_FILE";
 
-/// What `cargo xtask setup` recorded.
+/// What `cargo xtask setup` recorded, as far as a build needs it.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Recorded {
     /// Name for `rustup run NAME`.
     toolchain: String,

@@ -1,0 +1,202 @@
+//! `cargo xtask setup`: what the eBPF side needs, found or installed once.
+
+mod apt;
+mod choose;
+mod compiler;
+mod linker;
+mod record;
+mod tools;
+
+use std::{
+    env,
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Instant,
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use self::{
+    apt::Apt,
+    choose::{Attempt, Mode},
+    compiler::Compiler,
+    record::Record,
+};
+use crate::{paths, process::say};
+
+/// Names the source of the compiler; see [`Mode`].
+const MODE_ENV: &str = "TRACKER_EBPF_TOOLCHAIN";
+
+/// What the set-up is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Building and running the agent.
+    Build,
+    /// Running the lab.
+    Lab,
+    /// Running the tests.
+    Test,
+}
+
+/// `cargo xtask setup`.
+///
+/// # Errors
+/// As [`ensure`].
+pub fn command(again: bool) -> Result<ExitCode> {
+    let record = compiler_and_linker(again, &mut Apt::detect())?;
+    println!(
+        "ready: toolchain `{}`, bpf-linker (LLVM {}) in {}; recorded in {}",
+        record.toolchain,
+        record.linker_llvm,
+        record.linker_dir.display(),
+        paths::record()?.display()
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Sees to it that everything for `purpose` is there; silent when it is.
+///
+/// # Errors
+/// Something is missing and cannot be installed; the message says what, what
+/// was tried and what to do.
+pub fn ensure(purpose: Purpose) -> Result<()> {
+    let mut apt = Apt::detect();
+    compiler_and_linker(false, &mut apt)?;
+    tools::ensure(purpose, &mut apt)
+}
+
+/// The disassembler for the tests; see [`tools::objdump`].
+///
+/// # Errors
+/// As [`tools::objdump`], or there is no record yet.
+pub fn objdump() -> Result<PathBuf> {
+    let file = paths::record()?;
+    let record = Record::read(&file)?.with_context(|| format!("{} is gone", file.display()))?;
+    tools::objdump(record.linker_llvm, &mut Apt::detect())
+}
+
+fn compiler_and_linker(again: bool, apt: &mut Apt) -> Result<Record> {
+    let mode = mode()?;
+    let file = paths::record()?;
+    if let Some(record) = recorded(&file, mode, again)? {
+        return Ok(record);
+    }
+    let _lock = lock(&paths::cache()?)?;
+    // Whoever held the lock may have done it.
+    if !again && let Ok(Some(record)) = recorded(&file, mode, false) {
+        return Ok(record);
+    }
+    let start = Instant::now();
+    let record = choose_and_install(mode, apt)?;
+    record.write(&file)?;
+    say(&format!(
+        "done in {} s; recorded in {} and not repeated",
+        start.elapsed().as_secs(),
+        file.display()
+    ));
+    Ok(record)
+}
+
+fn mode() -> Result<Mode> {
+    let value = env::var_os(MODE_ENV);
+    let value = value.map(|value| value.to_string_lossy().into_owned());
+    Mode::parse(value.as_deref())
+}
+
+/// The record if it still holds; else says why it is made anew.
+fn recorded(file: &Path, mode: Mode, again: bool) -> Result<Option<Record>> {
+    let problem = match Record::read(file) {
+        Ok(Some(_)) if again => "asked to choose again".to_string(),
+        Ok(Some(record)) => match record.verify(mode) {
+            Ok(()) => return Ok(Some(record)),
+            Err(error) => format!("{} no longer holds: {error:#}", file.display()),
+        },
+        Ok(None) => {
+            "the eBPF programs need a compiler that can build `core` for BPF, and bpf-linker"
+                .to_string()
+        }
+        Err(error) => format!("{error:#}"),
+    };
+    say(&problem);
+    Ok(None)
+}
+
+/// Keeps two set-ups from working in the same folder. Released with the file.
+fn lock(cache: &Path) -> Result<File> {
+    fs::create_dir_all(cache).with_context(|| format!("cannot make {}", cache.display()))?;
+    let path = cache.join("setup.lock");
+    let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    if file.try_lock().is_err() {
+        say("waiting for another set-up to finish");
+        file.lock()
+            .with_context(|| format!("cannot lock {}", path.display()))?;
+    }
+    Ok(file)
+}
+
+/// Tries the ways to a compiler and linker until one works to the end.
+fn choose_and_install(mode: Mode, apt: &mut Apt) -> Result<Record> {
+    if paths::program("rustup").is_none() {
+        bail!(
+            "rustup is not on PATH; the eBPF programs are built with a toolchain that it selects: \
+             install it from https://rustup.rs (a stable toolchain is enough) and run this again"
+        );
+    }
+    let oldest = compiler::version(env!("CARGO_PKG_RUST_VERSION"))
+        .context("the workspace's rust-version is not a version")?;
+    let attempts = choose::attempts(mode, &compiler::nightlies()?, oldest, apt.available());
+    let mut failures = Vec::new();
+    let count = attempts.len();
+    for (index, attempt) in attempts.iter().enumerate() {
+        match carry_out(attempt, oldest, apt) {
+            Ok(record) => return Ok(record),
+            Err(error) => {
+                if index + 1 < count {
+                    say(&format!("that way is closed, trying the next: {error:#}"));
+                }
+                failures.push(format!("{}: {error:#}", describe(attempt)));
+            }
+        }
+    }
+    bail!(
+        "cannot set up the eBPF build. Tried:\n- {}\nNothing was recorded. To choose the source of \
+         the compiler, set {MODE_ENV} to rustup or debian",
+        failures.join("\n- ")
+    )
+}
+
+fn carry_out(attempt: &Attempt, oldest: choose::Version, apt: &mut Apt) -> Result<Record> {
+    let Compiler {
+        toolchain,
+        version,
+        llvm,
+        nightly,
+        rust_src: _,
+    } = compiler::obtain(attempt, apt)?;
+    if version < oldest {
+        bail!(
+            "its compiler is {}.{}, the workspace needs {}.{}",
+            version.0,
+            version.1,
+            oldest.0,
+            oldest.1
+        );
+    }
+    let linker = linker::obtain(llvm, apt)?;
+    Ok(Record {
+        toolchain,
+        bootstrap: !nightly,
+        linker_dir: linker.folder,
+        linker_llvm: linker.llvm,
+    })
+}
+
+fn describe(attempt: &Attempt) -> String {
+    match attempt {
+        Attempt::Use(name) => format!("rustup's toolchain `{name}` as it is"),
+        Attempt::AddSource(name) => format!("rustup's toolchain `{name}` with rust-src added"),
+        Attempt::InstallNightly => "rustup's nightly, newly installed".into(),
+        Attempt::Debian => "Debian's rustc-web, cargo-web and rust-web-src".into(),
+    }
+}

@@ -1,0 +1,271 @@
+//! `cargo xtask test`: all rings of tests, and one line that sums them up.
+//!
+//! Everything is built in the dev profile, which the other project commands and
+//! an editor use too, so that nothing is built twice: it checks overflows and
+//! debug assertions, and the eBPF programs are optimised in any profile.
+
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+    io::{BufRead as _, BufReader, Write as _},
+    process::{Command, ExitCode, Stdio},
+};
+
+use anyhow::{Context as _, Result};
+
+use crate::{
+    cargo::{self, Executable},
+    privilege,
+    process::shown,
+    setup::{self, Purpose},
+};
+
+/// Longest time one privileged suite may take, in seconds. A suite that hangs
+/// is stopped and counts as failed.
+const SUITE_SECONDS: &str = "480";
+
+/// Variables of the caller that reach the tests through sudo.
+const PASSED_ON: [&str; 5] = [
+    "PROPTEST_",
+    "TRACKER_",
+    "RUST_BACKTRACE",
+    "RUST_LOG",
+    "TERM",
+];
+
+/// Runs every ring of tests; `filter` and `args` go to the test programs.
+///
+/// # Errors
+/// Set-up fails. Failing tests and builds are counted, not errors.
+pub fn command(filter: Option<&str>, args: &[OsString]) -> Result<ExitCode> {
+    // Said before an hour of building rather than after it.
+    privilege::as_root("true", &[], "loading eBPF programs, which the tests do,")?;
+    setup::ensure(Purpose::Test)?;
+    let objdump = setup::objdump()?;
+
+    let mut report = Report::default();
+    heading("tests without root");
+    let mut unit = cargo::cargo()?;
+    unit.args(["test", "--no-fail-fast"])
+        .args(filter)
+        .arg("--")
+        .args(args);
+    report.add("tests without root", run_suite(&mut unit)?);
+
+    heading("tests with the loaded programs");
+    match privileged_suites() {
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            report.add(
+                "build of the tests that need root",
+                Outcome {
+                    clean: false,
+                    ..Outcome::default()
+                },
+            );
+        }
+        Ok((tracker, suites)) => {
+            let mut variables = passed_on(env::vars_os());
+            variables.push(("TRACKER_BIN".into(), tracker.file.into()));
+            variables.push(("TRACKER_OBJDUMP".into(), objdump.into()));
+            for suite in &suites {
+                eprintln!("     Running {} ({})", suite.name, suite.file.display());
+                let mut command = as_root(suite, &variables)?;
+                command.args(filter).args(args);
+                report.add(&suite.name, run_suite(&mut command)?);
+            }
+        }
+    }
+    Ok(report.finish(filter))
+}
+
+/// Builds the agent and the tests that need root.
+fn privileged_suites() -> Result<(Executable, Vec<Executable>)> {
+    let agent = cargo::build(&["build", "--package=tracker"])?;
+    let tracker = cargo::called("tracker", agent)?;
+    let mut suites = cargo::build(&["test", "--no-run", "--package=tracker-tests"])?;
+    suites.retain(|executable| executable.test);
+    suites.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok((tracker, suites))
+}
+
+/// The suite's program as root, in its package's folder as cargo would run it.
+fn as_root(suite: &Executable, variables: &[(String, OsString)]) -> Result<Command> {
+    let mut all: Vec<(&str, &OsStr)> = variables
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_os_str()))
+        .collect();
+    all.push(("CARGO_MANIFEST_DIR", suite.package.as_os_str()));
+    let mut command = privilege::as_root("timeout", &all, "loading eBPF programs")?;
+    command
+        .args(["--foreground", "--kill-after=10", SUITE_SECONDS])
+        .arg(&suite.file)
+        .current_dir(&suite.package);
+    Ok(command)
+}
+
+/// Those of the caller's variables that tests are meant to see.
+fn passed_on(variables: impl Iterator<Item = (OsString, OsString)>) -> Vec<(String, OsString)> {
+    variables
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
+        .filter(|(name, _)| PASSED_ON.iter().any(|prefix| name.starts_with(prefix)))
+        .collect()
+}
+
+/// What one test program, or one run of cargo over several, came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Outcome {
+    passed: usize,
+    failed: usize,
+    /// It ended with success.
+    clean: bool,
+}
+
+impl Outcome {
+    /// Takes in a line such as `test result: ok. 3 passed; 0 failed; …`.
+    fn read(&mut self, line: &str) {
+        let Some(result) = line.trim().strip_prefix("test result: ") else {
+            return;
+        };
+        let counts = result.split_once(". ").map_or("", |(_, counts)| counts);
+        for count in counts.split(';') {
+            let mut words = count.split_whitespace();
+            let number = words.next().and_then(|word| word.parse::<usize>().ok());
+            match (number, words.next()) {
+                (Some(number), Some("passed")) => self.passed += number,
+                (Some(number), Some("failed")) => self.failed += number,
+                (Some(_) | None, _) => {}
+            }
+        }
+    }
+}
+
+/// Runs a test command, passing its output on and counting as it goes by.
+fn run_suite(command: &mut Command) -> Result<Outcome> {
+    let text = shown(command);
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start `{text}`"))?;
+    let mut outcome = Outcome::default();
+    if let Some(output) = child.stdout.take() {
+        let mut screen = std::io::stdout();
+        // By bytes: a test may print what is not UTF-8.
+        for line in BufReader::new(output).split(b'\n') {
+            let line = line.with_context(|| format!("cannot read the output of `{text}`"))?;
+            screen
+                .write_all(&line)
+                .and_then(|()| screen.write_all(b"\n"))
+                .context("cannot write the output of the tests")?;
+            outcome.read(&String::from_utf8_lossy(&line));
+        }
+    }
+    let status = child
+        .wait()
+        .with_context(|| format!("cannot wait for `{text}`"))?;
+    if !status.success() && outcome.failed == 0 {
+        eprintln!("error: `{text}` ended without a failed test, but not well ({status})");
+    }
+    outcome.clean = status.success();
+    Ok(outcome)
+}
+
+/// The sum over all suites.
+#[derive(Debug, Default)]
+struct Report {
+    passed: usize,
+    failed: usize,
+    bad_suites: Vec<String>,
+}
+
+impl Report {
+    fn add(&mut self, suite: &str, outcome: Outcome) {
+        self.passed += outcome.passed;
+        self.failed += outcome.failed;
+        if !outcome.clean || outcome.failed > 0 {
+            self.bad_suites.push(suite.into());
+            // One that did not build, crashed or hung has no failed test to show.
+            self.failed += usize::from(outcome.failed == 0);
+        }
+    }
+
+    fn finish(&self, filter: Option<&str>) -> ExitCode {
+        println!();
+        if !self.bad_suites.is_empty() {
+            println!("failed: {}", self.bad_suites.join(", "));
+        }
+        let nothing = self.passed + self.failed == 0;
+        if nothing {
+            println!("no test is called `{}`", filter.unwrap_or_default());
+        }
+        println!("{} passed, {} failed", self.passed, self.failed);
+        if nothing || self.failed > 0 {
+            ExitCode::FAILURE
+        } else {
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+fn heading(text: &str) {
+    eprintln!("\n=== {text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(lines: &[&str], clean: bool) -> Outcome {
+        let mut outcome = Outcome {
+            clean,
+            ..Outcome::default()
+        };
+        lines.iter().for_each(|line| outcome.read(line));
+        outcome
+    }
+
+    #[test]
+    fn results_of_several_programs_add_up() {
+        let lines = [
+            "test parse::tests::short ... ok",
+            "test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out; finished in 0.01s",
+            "test result: FAILED. 4 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.10s",
+            "9 passed; said by a test itself",
+        ];
+        assert_eq!(
+            outcome(&lines, false),
+            Outcome {
+                passed: 16,
+                failed: 2,
+                clean: false
+            }
+        );
+    }
+
+    #[test]
+    fn suite_that_crashed_counts_as_one_failure() {
+        let mut report = Report::default();
+        report.add("crashed", outcome(&[], false));
+        report.add(
+            "good",
+            outcome(&["test result: ok. 5 passed; 0 failed;"], true),
+        );
+        report.add(
+            "bad",
+            outcome(&["test result: FAILED. 1 passed; 3 failed;"], false),
+        );
+        assert_eq!((report.passed, report.failed), (6, 4));
+        assert_eq!(report.bad_suites, ["crashed", "bad"]);
+    }
+
+    #[test]
+    fn variables_meant_for_tests_are_passed_on() {
+        let variables = ["PROPTEST_CASES", "HOME", "RUST_BACKTRACE", "MY_TRACKER_"]
+            .map(|name| (OsString::from(name), OsString::from("1")));
+        let names: Vec<_> = passed_on(variables.into_iter())
+            .into_iter()
+            .map(|v| v.0)
+            .collect();
+        assert_eq!(names, ["PROPTEST_CASES", "RUST_BACKTRACE"]);
+    }
+}
