@@ -1,1 +1,34 @@
-//! Harness of the privileged tests.
+//! Harness of the privileged tests and of the lab.
+//!
+//! Everything network-like happens in network namespaces that the harness
+//! makes and removes. Real sockets are driven from namespace to namespace, the
+//! kernel's own account of them is read with `ss`, and the agent under test is
+//! a separate process that is only known by its command line:
+//!
+//! | module | concern |
+//! |---|---|
+//! | [`netns`] | a network namespace and what runs inside it |
+//! | [`topology`] | the cables between namespaces, and where the tracker sits |
+//! | [`sockets`] | sockets that do what a script tells them |
+//! | [`nft`] | packets dropped behind the tracker, in the receiver's namespace |
+//! | [`ss`] | the kernel's view of its sockets |
+//! | [`state`] | the state names of RFC 9293 |
+//! | [`scenario`] | scripted connections, each with a resting point |
+//! | [`agent`] | the `tracker` process and its command line |
+//! | [`flow`] | what `tracker list -o json` prints |
+//! | [`attached`] | what is attached to an interface |
+//! | [`frames`] | raw frames, for flows by the hundred thousand |
+//! | [`wait`] | polling with the last mismatch told |
+
+pub mod agent;
+pub mod attached;
+pub mod flow;
+pub mod frames;
+pub mod netns;
+pub mod nft;
+pub mod scenario;
+pub mod sockets;
+pub mod ss;
+pub mod state;
+pub mod topology;
+pub mod wait;

@@ -1,0 +1,84 @@
+//! A hundred thousand flows at once, made by real packets.
+
+use std::{
+    collections::HashSet,
+    io::Write,
+    time::{Duration, Instant},
+};
+
+use tracker_tests::{
+    agent::Options,
+    frames::Crowd,
+    state::State,
+    topology::{Family, Placement, Topology},
+    wait::eventually,
+};
+
+/// How many there are of each family.
+const FLOWS: [(Family, u32); 2] = [(Family::V4, 70_000), (Family::V6, 30_000)];
+
+/// How long all handshakes may take.
+const OPENING: Duration = Duration::from_secs(60);
+
+/// How long an established flow lives here, s: longer than it takes to open
+/// and to list them all.
+const LIFE: u64 = 60;
+
+#[test]
+fn a_hundred_thousand_flows_are_listed_and_expire() {
+    let topology = Topology::new(Placement::Gateway).unwrap();
+    let mut configuration = tempfile::NamedTempFile::new().unwrap();
+    writeln!(configuration, "[timeouts]\nestablished = {LIFE}").unwrap();
+    let tracker = Options::on(&topology)
+        .with(["-c".as_ref(), configuration.path().as_os_str()])
+        .start()
+        .unwrap();
+
+    let start = Instant::now();
+    let mut expected = HashSet::new();
+    for (family, count) in FLOWS {
+        let crowd = Crowd::new(&topology, family).unwrap();
+        crowd.open(0..count).unwrap();
+        expected.extend((0..count).map(|index| crowd.addresses(index)));
+    }
+    let opened = start.elapsed();
+    assert_eq!(expected.len(), 100_000);
+    assert!(opened < OPENING, "opening took {opened:?}");
+
+    let start = Instant::now();
+    let flows = tracker.list().unwrap();
+    println!("opened in {opened:?}, listed in {:?}", start.elapsed());
+    for flow in &flows {
+        assert_eq!(
+            flow.states(),
+            (State::Established, State::Established),
+            "{flow}"
+        );
+        assert_eq!(
+            (flow.initiator.packets, flow.responder.packets),
+            (2, 1),
+            "{flow}"
+        );
+        assert!(
+            expected.remove(&(flow.initiator.at(), flow.responder.at())),
+            "twice: {flow}"
+        );
+    }
+    assert!(
+        expected.is_empty(),
+        "{} flows are not listed",
+        expected.len()
+    );
+    assert_eq!(flows.len(), 100_000);
+
+    // A sweep may be due right before the last of them expires.
+    eventually(Duration::from_secs(LIFE + 30), || {
+        let left = tracker.list().map_err(|error| format!("{error:#}"))?.len();
+        if left == 0 {
+            Ok(())
+        } else {
+            Err(format!("{left} flows are still listed"))
+        }
+    });
+    tracker.stop().unwrap();
+}
