@@ -1,0 +1,243 @@
+//! The command line: definitions only, so that other tools can generate man
+//! pages and completions from them. What the verbs do is in `commands`.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::Deserialize;
+
+/// Where maps, links and programs are pinned unless somebody says otherwise.
+pub const DEFAULT_PIN_DIR: &str = "/sys/fs/bpf/tracker";
+
+/// TCP connection tracker: every flow that crosses this machine's interfaces,
+/// with the RFC 9293 state of both ends.
+#[derive(Debug, Parser)]
+#[command(
+    name = "tracker",
+    version,
+    max_term_width = 100,
+    after_help = "Examples:\n  \
+        tracker run                         track the default route's interface\n  \
+        tracker list | grep SYN_RECV        half-open connections\n  \
+        tracker watch                       the same table, live\n  \
+        tracker stats --verbose             counters, each with what it means\n\n\
+        Exit status: 0 done, 1 it failed (why is on stderr), 2 wrong usage.\n\
+        All commands but --help and --version need root."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Load the programs, attach them, and track until stopped.
+    Run(RunArgs),
+    /// Detach and remove everything that a `run --on-exit keep` left behind.
+    Unload(PinArgs),
+    /// List the tracked flows once.
+    List(ListArgs),
+    /// Show the table of flows and keep it up to date.
+    Watch(WatchArgs),
+    /// Show counters, how full the tables are, and whether the agent is well.
+    Stats(StatsArgs),
+    /// Forget all flows. Connections go on, and are met again in mid-life.
+    Flush(PinArgs),
+}
+
+/// Where to find the maps.
+#[derive(Args, Debug)]
+pub struct PinArgs {
+    /// Directory of the pinned maps, in a BPF file system.
+    #[arg(long, value_name = "DIR", env = "TRACKER_PIN_DIR", default_value = DEFAULT_PIN_DIR)]
+    pub pin_dir: PathBuf,
+}
+
+/// Arguments of `tracker run`. What is not given comes from the configuration
+/// file, then from the defaults.
+#[derive(Args, Debug, Default)]
+#[command(after_help = "Examples:\n  \
+        tracker run -i eth0 -i eth1 --role gateway\n  \
+        tracker run -c /etc/tracker.toml --on-exit keep\n\n\
+        SIGINT and SIGTERM end it, SIGHUP reads the configuration file again.\n\
+        On a terminal it shows the live table; `q` ends it. Elsewhere it logs to stderr:\n\
+        TRACKER_LOG sets how much (error, warn, info, debug, trace).")]
+pub struct RunArgs {
+    /// Interface to track, repeatable [default: the default route's].
+    #[arg(short, long = "interface", value_name = "IFACE")]
+    pub interfaces: Vec<String>,
+    /// Where this machine stands [default: host].
+    #[arg(long)]
+    pub role: Option<RoleChoice>,
+    /// How to attach the ingress program [default: auto].
+    #[arg(long)]
+    pub xdp: Option<XdpChoice>,
+    /// Configuration file. Without it the defaults hold.
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// What to leave behind at the end [default: detach].
+    #[arg(long)]
+    pub on_exit: Option<OnExit>,
+    /// Where to pin maps and links, in a BPF file system [default:
+    /// /sys/fs/bpf/tracker].
+    #[arg(long, value_name = "DIR", env = "TRACKER_PIN_DIR")]
+    pub pin_dir: Option<PathBuf>,
+    /// Log even on a terminal, instead of showing the table.
+    #[arg(long)]
+    pub no_table: bool,
+}
+
+/// Arguments of `tracker list`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "The table is sorted; the machine formats come in the order of the hash table.\n\
+        It needs no running agent: it reads the pinned maps.\n\n\
+        Examples:\n  \
+        tracker list | grep -c SYN_RECV\n  \
+        tracker list -o ndjson | jq -r 'select(.syn_retransmits > 0) | .responder.addr'\n  \
+        tracker list -o csv > flows.csv"
+)]
+pub struct ListArgs {
+    /// Format: a table for people; an array, an object a line, or
+    /// comma-separated values for programs.
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    pub output: ListFormat,
+    /// See [`PinArgs`].
+    #[command(flatten)]
+    pub pin: PinArgs,
+}
+
+/// Arguments of `tracker watch`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "`q` or Ctrl-C ends it. Where stdout is no terminal the table is printed again \
+                  and again, parted by blank lines."
+)]
+pub struct WatchArgs {
+    /// Seconds between two looks at the tables, at least 0.1.
+    #[arg(long, value_name = "S", default_value = "1", value_parser = interval)]
+    pub interval: Duration,
+    /// See [`PinArgs`].
+    #[command(flatten)]
+    pub pin: PinArgs,
+}
+
+/// Arguments of `tracker stats`.
+#[derive(Args, Debug)]
+pub struct StatsArgs {
+    /// Format.
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    pub output: StatsFormat,
+    /// Show every reason, counted or not, and what it means.
+    #[arg(short, long)]
+    pub verbose: bool,
+    /// See [`PinArgs`].
+    #[command(flatten)]
+    pub pin: PinArgs,
+}
+
+/// Formats of `tracker list`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ListFormat {
+    /// Columns as `netstat -tn` has them, sorted.
+    Table,
+    /// One array of objects.
+    Json,
+    /// One object a line.
+    Ndjson,
+    /// Comma-separated values with a header line (RFC 4180).
+    Csv,
+}
+
+/// Formats of `tracker stats`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StatsFormat {
+    /// For people.
+    Table,
+    /// One object.
+    Json,
+}
+
+/// Where the machine stands.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum RoleChoice {
+    /// An end host: one side of every flow is local.
+    Host,
+    /// A router: flows come in on one interface and leave on another.
+    Gateway,
+}
+
+/// How to attach the ingress program.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum XdpChoice {
+    /// Native where the driver can, else generic.
+    Auto,
+    /// In the driver, or fail.
+    Native,
+    /// In the network stack: slower, on every interface.
+    Generic,
+}
+
+/// What `tracker run` leaves behind when it ends.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum OnExit {
+    /// Nothing: programs, links and maps are removed.
+    Detach,
+    /// Everything: the programs go on, and the next run takes over.
+    Keep,
+}
+
+/// Seconds with a fraction, as a duration.
+fn interval(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text
+        .parse()
+        .map_err(|_| "not a number of seconds".to_owned())?;
+    if !(0.1..=86_400.0).contains(&seconds) {
+        return Err("must lie between 0.1 and 86400 seconds".to_owned());
+    }
+    Ok(Duration::from_secs_f64(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_definitions_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    /// Every line of the contract that scripts rely on.
+    #[test]
+    fn the_promised_command_lines_parse() {
+        for line in [
+            "tracker run",
+            "tracker run -i eth0 -i eth1 --role gateway --xdp generic -c f --on-exit keep --pin-dir /d",
+            "tracker unload --pin-dir /d",
+            "tracker list -o table",
+            "tracker list -o json --pin-dir /d",
+            "tracker list -o ndjson",
+            "tracker list -o csv",
+            "tracker watch --interval 0.5",
+            "tracker stats -o table",
+            "tracker stats -o json --pin-dir /d",
+            "tracker flush --pin-dir /d",
+        ] {
+            assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
+        }
+    }
+
+    #[test]
+    fn an_interval_is_a_sensible_number_of_seconds() {
+        assert_eq!(interval("0.5"), Ok(Duration::from_millis(500)));
+        for wrong in ["0", "-1", "x", "NaN", "inf", "1e9"] {
+            assert!(interval(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Configuration, in two stages: what was typed (a file and flags) becomes a
+//! checked [`Config`] that nothing downstream has to question.
+//!
+//! Flags win over the file, the file over the defaults. The defaults are
+//! documented, key by key, in `tracker/dist/tracker.toml`.
+
+mod check;
+mod file;
+mod reload;
+mod system;
+
+use std::{path::PathBuf, time::Duration};
+
+use tracker_common::{abi::Role, tcp::timeout::CLASSES};
+
+pub use self::{
+    check::check,
+    file::{File, load},
+    reload::{Reloaded, merge},
+    system::System,
+};
+pub use crate::cli::{OnExit, XdpChoice};
+
+/// A checked configuration of the agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Names of the interfaces to track; at least one, each once, each existed
+    /// when this was checked.
+    pub interfaces: Vec<String>,
+    /// Where this machine stands.
+    pub role: Role,
+    /// How to attach the ingress program.
+    pub xdp: XdpChoice,
+    /// What to leave behind at the end.
+    pub on_exit: OnExit,
+    /// Where to pin maps and links.
+    pub pin_dir: PathBuf,
+    /// Entries of each flow table (one per address family), 1 to 2^26.
+    pub capacity: u32,
+    /// Take the memory of the flow tables at load instead of as flows come.
+    pub preallocate: bool,
+    /// Half-open flows of both families together, 1 to `capacity` and at most
+    /// 2^24.
+    pub half_open_limit: u32,
+    /// Flows met in mid-life and not yet proved, 0 (none is picked up) to
+    /// `capacity`.
+    pub pickup_limit: u32,
+    /// Time-outs by [`tracker_common::tcp::timeout::Class`], in ticks, at
+    /// least 1.
+    pub timeouts: [u32; CLASSES],
+    /// Zones that replace the one made of the VLAN identifiers; each
+    /// (interface, outer, inner) once.
+    pub zones: Vec<ZoneRule>,
+    /// Time between two sweeps for expired flows, 10 ms to 1 h.
+    pub sweep_interval: Duration,
+    /// Size of the ring of events after the handshake: a power of two, 4 KiB
+    /// to 1 GiB.
+    pub event_ring_bytes: u32,
+    /// Size of the ring of events before the handshake completes, likewise.
+    pub embryo_ring_bytes: u32,
+}
+
+/// One row of the zone table: frames with these tags on this interface belong
+/// to that zone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ZoneRule {
+    /// Name of one of [`Config::interfaces`].
+    pub interface: String,
+    /// Outer VLAN identifier, 0 for untagged frames.
+    pub outer: u16,
+    /// Inner VLAN identifier, 0 where there is none.
+    pub inner: u16,
+    /// The zone.
+    pub zone: u32,
+}
+
+/// The word among `candidates` that was probably meant by `word`.
+fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    candidates
+        .into_iter()
+        .map(|candidate| (strsim::jaro_winkler(word, candidate), candidate))
+        .filter(|(likeness, _)| *likeness > 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::closest;
+
+    #[test]
+    fn a_typing_error_finds_its_word() {
+        let words = ["interfaces", "role", "capacity"];
+        assert_eq!(closest("interfces", words), Some("interfaces"));
+        assert_eq!(closest("capasity", words), Some("capacity"));
+        assert_eq!(closest("zzz", words), None);
+    }
+}
