@@ -55,8 +55,7 @@ pub fn run_logged(name: &str, command: &mut Command) -> Result<()> {
     let copy = file
         .try_clone()
         .with_context(|| format!("cannot write {}", log.display()))?;
-    let status = command
-        .stdin(Stdio::null())
+    let status = quiet_about_itself(command)
         .stdout(file)
         .stderr(copy)
         .status()
@@ -79,8 +78,7 @@ pub fn run_logged(name: &str, command: &mut Command) -> Result<()> {
 /// wrote to its error output.
 pub fn capture(command: &mut Command) -> Result<String> {
     let text = shown(command);
-    let output = command
-        .stdin(Stdio::null())
+    let output = quiet_about_itself(command)
         .output()
         .with_context(|| format!("cannot start `{text}`"))?;
     if !output.status.success() {
@@ -91,6 +89,12 @@ pub fn capture(command: &mut Command) -> Result<String> {
         );
     }
     String::from_utf8(output.stdout).with_context(|| format!("the output of `{text}` is not UTF-8"))
+}
+
+/// Without a terminal to read from, and without the backtrace that would push
+/// rustup's and cargo's own words out of the end of their output.
+fn quiet_about_itself(command: &mut Command) -> &mut Command {
+    command.stdin(Stdio::null()).env("RUST_BACKTRACE", "0")
 }
 
 fn log_file(name: &str) -> Result<PathBuf> {

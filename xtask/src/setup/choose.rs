@@ -7,6 +7,11 @@ use anyhow::{Result, bail};
 /// LLVM versions that bpf-linker 0.13 can be built with.
 pub const LINKER_LLVMS: std::ops::RangeInclusive<u32> = 21..=23;
 
+/// The nightly that is installed where there is none to use. One date rather
+/// than the newest, because a linker has to be had for it: its LLVM, 22, is the
+/// newest that Debian packages, while newer nightlies have moved on to 23.
+pub const NIGHTLY: &str = "nightly-2026-05-20";
+
 /// Where the compiler may come from (`TRACKER_EBPF_TOOLCHAIN`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -45,6 +50,8 @@ pub struct Nightly {
     pub name: String,
     /// Version of its compiler.
     pub version: Version,
+    /// Major version of its LLVM.
+    pub llvm: u32,
     /// Whether it has the source of `core`.
     pub rust_src: bool,
 }
@@ -54,9 +61,9 @@ pub struct Nightly {
 pub enum Attempt {
     /// A nightly that is complete as it is.
     Use(String),
-    /// A nightly that lacks the source of `core`.
-    AddSource(String),
-    /// Install rustup's nightly, or update the one that is too old.
+    /// A nightly with this LLVM that lacks the source of `core`.
+    AddSource(String, u32),
+    /// Install [`NIGHTLY`].
     InstallNightly,
     /// Debian's compiler, linked as a rustup toolchain.
     Debian,
@@ -80,7 +87,15 @@ pub fn attempts(mode: Mode, nightlies: &[Nightly], oldest: Version, apt: bool) -
         let complete = fit.iter().filter(|n| n.rust_src);
         attempts.extend(complete.map(|n| Attempt::Use(n.name.clone())));
         if attempts.is_empty() {
-            attempts.extend(fit.first().map(|n| Attempt::AddSource(n.name.clone())));
+            attempts.extend(
+                fit.first()
+                    .map(|n| Attempt::AddSource(n.name.clone(), n.llvm)),
+            );
+        }
+        if !fit
+            .iter()
+            .any(|n| n.rust_src && n.name.starts_with(NIGHTLY))
+        {
             attempts.push(Attempt::InstallNightly);
         }
     }
@@ -146,6 +161,7 @@ mod tests {
         Nightly {
             name: name.into(),
             version: (1, minor),
+            llvm: 22,
             rust_src,
         }
     }
@@ -178,18 +194,17 @@ mod tests {
     }
 
     #[test]
-    fn complete_nightly_is_used_and_nothing_is_installed() {
+    fn complete_nightlies_come_first_and_the_plain_one_before_dated_ones() {
         let nightlies = [
             nightly("nightly-2026-01-02-x86_64-unknown-linux-gnu", 95, true),
-            nightly("nightly-2026-05-02-x86_64-unknown-linux-gnu", 97, true),
+            nightly("nightly-2026-04-02-x86_64-unknown-linux-gnu", 97, true),
             nightly("nightly-x86_64-unknown-linux-gnu", 97, true),
         ];
         let [old, new, plain] = nightlies.clone().map(|n| Attempt::Use(n.name));
-        let expected = [plain, new, old];
-        assert_eq!(attempts(Mode::Rustup, &nightlies, OLDEST, true), expected);
-        let auto = attempts(Mode::Auto, &nightlies, OLDEST, true);
-        assert_eq!(auto[..3], expected);
-        assert_eq!(auto[3..], [Attempt::Debian]);
+        assert_eq!(
+            attempts(Mode::Auto, &nightlies, OLDEST, true),
+            [plain, new, old, Attempt::InstallNightly, Attempt::Debian]
+        );
     }
 
     #[test]
@@ -198,7 +213,7 @@ mod tests {
         assert_eq!(
             attempts(Mode::Auto, &nightlies, OLDEST, true),
             [
-                Attempt::AddSource("nightly".into()),
+                Attempt::AddSource("nightly".into(), 22),
                 Attempt::InstallNightly,
                 Attempt::Debian
             ]
@@ -206,11 +221,21 @@ mod tests {
     }
 
     #[test]
-    fn nightly_that_is_too_old_is_updated() {
+    fn nightly_that_is_too_old_is_left_alone() {
         let nightlies = [nightly("nightly", 94, true)];
         assert_eq!(
             attempts(Mode::Rustup, &nightlies, OLDEST, true),
             [Attempt::InstallNightly]
+        );
+    }
+
+    #[test]
+    fn nightly_of_the_project_is_installed_once() {
+        let name = format!("{NIGHTLY}-x86_64-unknown-linux-gnu");
+        let nightlies = [nightly(&name, 97, true)];
+        assert_eq!(
+            attempts(Mode::Rustup, &nightlies, OLDEST, true),
+            [Attempt::Use(name)]
         );
     }
 

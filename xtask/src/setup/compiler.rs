@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::{
     apt::Apt,
-    choose::{Attempt, Nightly, Version},
+    choose::{Attempt, NIGHTLY, Nightly, Version},
 };
 use crate::{
     paths,
@@ -74,6 +74,7 @@ pub fn nightlies() -> Result<Vec<Nightly>> {
         .map(|c| Nightly {
             name: c.toolchain,
             version: c.version,
+            llvm: c.llvm,
             rust_src: c.rust_src,
         })
         .collect())
@@ -86,7 +87,7 @@ pub fn nightlies() -> Result<Vec<Nightly>> {
 pub fn obtain(attempt: &Attempt, apt: &mut Apt) -> Result<Compiler> {
     let toolchain = match attempt {
         Attempt::Use(name) => name,
-        Attempt::AddSource(name) => {
+        Attempt::AddSource(name, _) => {
             say(&format!(
                 "adding rust-src to rustup's toolchain `{name}`: there is no ready-made `core` for \
                  BPF, so it is built from source"
@@ -97,16 +98,16 @@ pub fn obtain(attempt: &Attempt, apt: &mut Apt) -> Result<Compiler> {
             name
         }
         Attempt::InstallNightly => {
-            say(
-                "installing rustup's nightly toolchain with rust-src: BPF programs need `core` \
+            say(&format!(
+                "installing rustup's toolchain `{NIGHTLY}` with rust-src: BPF programs need `core` \
                  built from source, which takes a nightly compiler (your default toolchain stays \
-                 as it is)",
-            );
+                 as it is)"
+            ));
             let mut command = Command::new("rustup");
-            command.args(["toolchain", "install", "nightly", "--profile", "minimal"]);
+            command.args(["toolchain", "install", NIGHTLY, "--profile", "minimal"]);
             command.args(["--component", "rust-src", "--no-self-update"]);
             run_logged("rustup-install", &mut command)?;
-            "nightly"
+            NIGHTLY
         }
         Attempt::Debian => {
             link_debian(apt)?;

@@ -51,6 +51,23 @@ pub fn obtain(compiler: u32, apt: &mut Apt) -> Result<Linker> {
     }
 }
 
+/// Where [`obtain`] would take the linker from.
+///
+/// # Errors
+/// The package manager does not run.
+pub fn choose(compiler: u32, apt: &mut Apt) -> Result<LinkerChoice> {
+    let found = found(&paths::cache()?);
+    let choice = choose::linker(compiler, &found, &dev_files(apt)?);
+    if choice == LinkerChoice::Nothing
+        && apt.update(&format!(
+            "they do not know an LLVM {compiler} to build bpf-linker with"
+        ))?
+    {
+        return Ok(choose::linker(compiler, &found, &dev_files(apt)?));
+    }
+    Ok(choice)
+}
+
 /// The linkers on PATH, then those built earlier.
 fn found(cache: &Path) -> Vec<Linker> {
     let on_path = paths::program("bpf-linker").and_then(|file| file.parent().map(PathBuf::from));

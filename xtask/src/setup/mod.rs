@@ -19,7 +19,7 @@ use anyhow::{Context as _, Result, bail};
 
 use self::{
     apt::Apt,
-    choose::{Attempt, Mode},
+    choose::{Attempt, LinkerChoice, Mode, NIGHTLY},
     compiler::Compiler,
     record::Record,
 };
@@ -79,14 +79,17 @@ pub fn objdump() -> Result<PathBuf> {
 fn compiler_and_linker(again: bool, apt: &mut Apt) -> Result<Record> {
     let mode = mode()?;
     let file = paths::record()?;
-    if let Some(record) = recorded(&file, mode, again)? {
-        return Ok(record);
-    }
+    let problem = match recorded(&file, mode) {
+        Ok(record) if !again => return Ok(record),
+        Ok(_) => "choosing again, as asked".to_string(),
+        Err(problem) => format!("{problem:#}"),
+    };
     let _lock = lock(&paths::cache()?)?;
     // Whoever held the lock may have done it.
-    if !again && let Ok(Some(record)) = recorded(&file, mode, false) {
+    if !again && let Ok(record) = recorded(&file, mode) {
         return Ok(record);
     }
+    say(&problem);
     let start = Instant::now();
     let record = choose_and_install(mode, apt)?;
     record.write(&file)?;
@@ -104,22 +107,16 @@ fn mode() -> Result<Mode> {
     Mode::parse(value.as_deref())
 }
 
-/// The record if it still holds; else says why it is made anew.
-fn recorded(file: &Path, mode: Mode, again: bool) -> Result<Option<Record>> {
-    let problem = match Record::read(file) {
-        Ok(Some(_)) if again => "asked to choose again".to_string(),
-        Ok(Some(record)) => match record.verify(mode) {
-            Ok(()) => return Ok(Some(record)),
-            Err(error) => format!("{} no longer holds: {error:#}", file.display()),
-        },
-        Ok(None) => {
-            "the eBPF programs need a compiler that can build `core` for BPF, and bpf-linker"
-                .to_string()
-        }
-        Err(error) => format!("{error:#}"),
-    };
-    say(&problem);
-    Ok(None)
+/// The record, if it is there and still holds.
+fn recorded(file: &Path, mode: Mode) -> Result<Record> {
+    let record = Record::read(file)?.context(
+        "the eBPF programs need a compiler that can build `core` for BPF, and bpf-linker; looking \
+         for them",
+    )?;
+    record
+        .verify(mode)
+        .with_context(|| format!("{} does not hold any more", file.display()))?;
+    Ok(record)
 }
 
 /// Keeps two set-ups from working in the same folder. Released with the file.
@@ -167,6 +164,11 @@ fn choose_and_install(mode: Mode, apt: &mut Apt) -> Result<Record> {
 }
 
 fn carry_out(attempt: &Attempt, oldest: choose::Version, apt: &mut Apt) -> Result<Record> {
+    if let Attempt::AddSource(_, llvm) = attempt
+        && linker::choose(*llvm, apt)? == LinkerChoice::Nothing
+    {
+        bail!("no bpf-linker can be had for its LLVM {llvm}, so nothing is added to it");
+    }
     let Compiler {
         toolchain,
         version,
@@ -195,8 +197,8 @@ fn carry_out(attempt: &Attempt, oldest: choose::Version, apt: &mut Apt) -> Resul
 fn describe(attempt: &Attempt) -> String {
     match attempt {
         Attempt::Use(name) => format!("rustup's toolchain `{name}` as it is"),
-        Attempt::AddSource(name) => format!("rustup's toolchain `{name}` with rust-src added"),
-        Attempt::InstallNightly => "rustup's nightly, newly installed".into(),
+        Attempt::AddSource(name, _) => format!("rustup's toolchain `{name}` with rust-src added"),
+        Attempt::InstallNightly => format!("rustup's toolchain `{NIGHTLY}`, newly installed"),
         Attempt::Debian => "Debian's rustc-web, cargo-web and rust-web-src".into(),
     }
 }
