@@ -1,0 +1,78 @@
+//! A flow as comma-separated values (RFC 4180, but lines end in LF alone).
+//!
+//! Every field is a number, an address or one of our words, none of which needs
+//! quoting, except names of interfaces, which [`Names`] keeps quoted. What is
+//! `null` in JSON is empty here.
+
+use std::io::{self, Write};
+
+use tracker_common::abi::{Family, INITIATOR, RESPONDER, flow_flags};
+
+use super::{Names, Row, text};
+
+/// The header line. Columns are only ever added, at the end.
+pub const HEADER: &str = "family,vlan,vlan_inner,interface,\
+    initiator_addr,initiator_port,initiator_state,initiator_packets,initiator_bytes,\
+    responder_addr,responder_port,responder_state,responder_packets,responder_bytes,\
+    age_ms,idle_ms,expires_ms,syn_retransmits,synack_retransmits,origin,\
+    zone,timer,guessed,disproved,handshake_rtt_us,id\n";
+
+/// Writes one flow as one line.
+///
+/// # Errors
+///
+/// When `out` fails.
+pub fn line(out: &mut impl Write, row: &Row<'_>, names: &Names) -> io::Result<()> {
+    let flow = row.flow();
+    let path = row.seen_at();
+    out.write_all(match row.family() {
+        Family::V4 => b"ipv4,",
+        Family::V6 => b"ipv6,",
+    })?;
+    for vid in [path.outer(), path.inner()] {
+        if vid != 0 {
+            text::int(out, vid)?;
+        }
+        out.write_all(b",")?;
+    }
+    names.csv(out, path.ifindex())?;
+    for end in [INITIATOR, RESPONDER] {
+        let (addr, port) = row.at(end);
+        let endpoint = row.end(end);
+        out.write_all(b",")?;
+        text::addr(out, addr)?;
+        out.write_all(b",")?;
+        text::int(out, port)?;
+        out.write_all(b",")?;
+        out.write_all(endpoint.state().rfc_name().as_bytes())?;
+        out.write_all(b",")?;
+        text::int(out, endpoint.packets())?;
+        out.write_all(b",")?;
+        text::int(out, endpoint.bytes)?;
+    }
+    for ms in [row.age_ms(), row.idle_ms(), row.expires_ms()] {
+        out.write_all(b",")?;
+        text::int(out, ms)?;
+    }
+    for end in [INITIATOR, RESPONDER] {
+        out.write_all(b",")?;
+        text::int(out, row.end(end).syn_retransmits)?;
+    }
+    out.write_all(b",")?;
+    out.write_all(flow.origin().as_str().as_bytes())?;
+    out.write_all(b",")?;
+    text::int(out, row.zone().0)?;
+    out.write_all(b",")?;
+    out.write_all(row.timer().as_str().as_bytes())?;
+    out.write_all(if flow.has(flow_flags::GUESSED) {
+        b",true,"
+    } else {
+        b",false,"
+    })?;
+    text::int(out, flow.disproved())?;
+    out.write_all(b",")?;
+    if let Some(micros) = flow.handshake_rtt.unpack() {
+        text::int(out, micros)?;
+    }
+    writeln!(out, ",{:016x}", flow.id().0)
+}

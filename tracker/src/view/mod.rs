@@ -1,0 +1,26 @@
+//! What people and scripts see: pure functions from what was read to bytes.
+//!
+//! Nothing here opens a map or a terminal; flows come in one by one as
+//! [`Row`]s, so a listing of a million of them needs no memory, except for the
+//! table, which is sorted.
+
+pub mod csv;
+pub mod json;
+mod listing;
+mod names;
+mod row;
+pub mod stats;
+mod table;
+mod text;
+
+#[cfg(test)]
+mod samples;
+#[cfg(test)]
+mod tests;
+
+pub use self::{
+    listing::Listing,
+    names::Names,
+    row::{Clock, Row},
+    table::{Fit, Orientation, Table},
+};

@@ -1,0 +1,111 @@
+//! Names of interfaces, ready for each format.
+
+use std::{
+    collections::HashMap,
+    io::{self, Write},
+};
+
+use super::text;
+
+/// The names of this machine's interfaces by index.
+///
+/// The kernel allows quotes, commas and control characters in a name
+/// (net/core/dev.c, `dev_valid_name`), so each is quoted once, here.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    by_index: HashMap<u32, Name>,
+}
+
+/// One name in each spelling.
+#[derive(Clone, Debug)]
+struct Name {
+    plain: String,
+    json: String,
+    csv: String,
+}
+
+impl Names {
+    /// From pairs of index and name.
+    pub fn new(pairs: impl IntoIterator<Item = (u32, String)>) -> Self {
+        let quote = |plain: String| Name {
+            json: serde_json::Value::from(plain.as_str()).to_string(),
+            csv: csv(&plain),
+            plain,
+        };
+        Self {
+            by_index: pairs
+                .into_iter()
+                .map(|(index, name)| (index, quote(name)))
+                .collect(),
+        }
+    }
+
+    /// The name, or `if7` as ip(8) writes it for an interface that is gone.
+    #[must_use]
+    pub fn plain(&self, ifindex: u32) -> String {
+        match self.by_index.get(&ifindex) {
+            Some(name) => name.plain.clone(),
+            None => format!("if{ifindex}"),
+        }
+    }
+
+    /// Writes a JSON string, or `null` for index 0.
+    pub(super) fn json(&self, out: &mut impl Write, ifindex: u32) -> io::Result<()> {
+        match self.by_index.get(&ifindex) {
+            Some(name) => out.write_all(name.json.as_bytes()),
+            None if ifindex == 0 => out.write_all(b"null"),
+            None => {
+                out.write_all(b"\"if")?;
+                text::int(out, ifindex)?;
+                out.write_all(b"\"")
+            }
+        }
+    }
+
+    /// Writes a CSV field, empty for index 0.
+    pub(super) fn csv(&self, out: &mut impl Write, ifindex: u32) -> io::Result<()> {
+        match self.by_index.get(&ifindex) {
+            Some(name) => out.write_all(name.csv.as_bytes()),
+            None if ifindex == 0 => Ok(()),
+            None => {
+                out.write_all(b"if")?;
+                text::int(out, ifindex)
+            }
+        }
+    }
+}
+
+/// A field as RFC 4180 section 2 wants it.
+fn csv(plain: &str) -> String {
+    if plain.contains(['"', ',', '\n', '\r']) {
+        format!("\"{}\"", plain.replace('"', "\"\""))
+    } else {
+        plain.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn odd_names_are_quoted_for_each_format() {
+        let names = Names::new([(1, "a\",b".to_owned())]);
+        let written = |write: fn(&Names, &mut Vec<u8>, u32) -> io::Result<()>, index| {
+            let mut out = Vec::new();
+            write(&names, &mut out, index).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(written(Names::json, 1), r#""a\",b""#);
+        assert_eq!(written(Names::csv, 1), r#""a"",b""#);
+        assert_eq!(names.plain(1), "a\",b");
+        assert_eq!(
+            (written(Names::json, 7), written(Names::csv, 7)),
+            ("\"if7\"".into(), "if7".into())
+        );
+        assert_eq!(
+            (written(Names::json, 0), written(Names::csv, 0)),
+            ("null".into(), "".into())
+        );
+    }
+}

@@ -1,0 +1,167 @@
+//! One flow as the views see it.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use tracker_common::{
+    abi::{Endpoint, Family, Flow, INITIATOR, Key, Live, Path, RESPONDER, Zone, flow_flags},
+    tcp::timeout::{self, Class},
+    time::{Tick, ms_from_ticks},
+};
+
+/// The moment of a look at the tables, and the time-outs in force.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    now: Tick,
+    live: Live,
+}
+
+impl Clock {
+    /// The moment `now_ns` of `CLOCK_MONOTONIC` under the configuration `live`.
+    #[must_use]
+    pub const fn new(now_ns: u64, live: Live) -> Self {
+        Self {
+            now: Tick::from_ns(now_ns),
+            live,
+        }
+    }
+}
+
+/// One flow at one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Row<'a> {
+    family: Family,
+    key: &'a Key,
+    flow: &'a Flow,
+    clock: &'a Clock,
+}
+
+impl<'a> Row<'a> {
+    /// The flow of that key, or `None` where there is none to show: the element
+    /// is a blank or dying, or the flow has expired. The programs take an
+    /// expired flow for absent, swept or not, and so do the views.
+    #[must_use]
+    pub fn new(family: Family, key: &'a Key, flow: &'a Flow, clock: &'a Clock) -> Option<Self> {
+        let alive = flow.tag != 0 && !timeout::expired(flow, clock.now, &clock.live);
+        alive.then_some(Self {
+            family,
+            key,
+            flow,
+            clock,
+        })
+    }
+
+    /// Address family.
+    #[must_use]
+    pub const fn family(&self) -> Family {
+        self.family
+    }
+
+    /// The flow itself.
+    #[must_use]
+    pub const fn flow(&self) -> &'a Flow {
+        self.flow
+    }
+
+    /// Address and port of [`INITIATOR`] or [`RESPONDER`].
+    #[must_use]
+    pub fn at(&self, end: usize) -> (IpAddr, u16) {
+        let high = (end == INITIATOR) == self.flow.has(flow_flags::INITIATOR_HIGH);
+        let (addr, ports): (IpAddr, u32) = match self.family {
+            Family::V4 => {
+                let key = self.key.as_v4();
+                let word = if high { key.high } else { key.low };
+                (Ipv4Addr::from(word.to_ne_bytes()).into(), key.ports)
+            }
+            Family::V6 => {
+                let key = self.key.as_v6();
+                let words = if high { key.high } else { key.low };
+                (ipv6(words).into(), key.ports)
+            }
+        };
+        (
+            addr,
+            if high {
+                ports as u16
+            } else {
+                (ports >> 16) as u16
+            },
+        )
+    }
+
+    /// What is known of [`INITIATOR`] or [`RESPONDER`].
+    #[must_use]
+    pub fn end(&self, end: usize) -> &'a Endpoint {
+        let [initiator, responder] = &self.flow.ends;
+        if end == INITIATOR {
+            initiator
+        } else {
+            responder
+        }
+    }
+
+    /// Where that end's packets were last seen.
+    #[must_use]
+    pub fn path(&self, end: usize) -> Path {
+        let [initiator, responder] = self.flow.paths;
+        if end == INITIATOR {
+            initiator
+        } else {
+            responder
+        }
+    }
+
+    /// Where the flow is seen: on the initiator's path, else the responder's.
+    #[must_use]
+    pub fn seen_at(&self) -> Path {
+        let path = self.path(INITIATOR);
+        if path.ifindex() == 0 {
+            self.path(RESPONDER)
+        } else {
+            path
+        }
+    }
+
+    /// The zone that keeps it apart from flows of equal addresses and ports.
+    #[must_use]
+    pub const fn zone(&self) -> Zone {
+        Zone(match self.family {
+            Family::V4 => self.key.as_v4().zone,
+            Family::V6 => self.key.as_v6().zone,
+        })
+    }
+
+    /// Since it came to be, ms.
+    #[must_use]
+    pub const fn age_ms(&self) -> u64 {
+        ms_from_ticks(self.clock.now.since(self.flow.first))
+    }
+
+    /// Since a segment of it was last accepted, ms.
+    #[must_use]
+    pub const fn idle_ms(&self) -> u64 {
+        ms_from_ticks(self.clock.now.since(self.flow.last))
+    }
+
+    /// Until it expires if nothing happens, ms.
+    #[must_use]
+    pub fn expires_ms(&self) -> u64 {
+        ms_from_ticks(timeout::remaining(
+            self.flow,
+            self.clock.now,
+            &self.clock.live,
+        ))
+    }
+
+    /// What it waits for.
+    #[must_use]
+    pub const fn timer(&self) -> Class {
+        timeout::class_of_flow(self.flow)
+    }
+}
+
+/// The address whose words lie in memory as they lie in the packet.
+fn ipv6(words: [u32; 4]) -> Ipv6Addr {
+    let [a, b, c, d] = words.map(u32::from_be);
+    let [a, b, c, d] = [a, b, c, d].map(u128::from);
+    Ipv6Addr::from_bits(a << 96 | b << 64 | c << 32 | d)
+}

@@ -1,0 +1,422 @@
+//! The table of flows, which reads like `netstat -tn`.
+//!
+//! State names are netstat's. In the host role the local end stands first and
+//! `State` is the local end's, as in netstat; where neither or both ends are
+//! local, and in the gateway role, the initiator stands first. The other end's
+//! state stands beside it, so `grep SYN_RECV` finds a half-open connection
+//! whichever end it is that waits.
+
+use std::{
+    collections::HashSet,
+    fmt,
+    io::{self, Write},
+    net::IpAddr,
+};
+
+use tracker_common::{
+    abi::{INITIATOR, RESPONDER},
+    tcp::{State, timeout::Class},
+};
+
+use super::{
+    Row,
+    text::{self, Short, Span},
+};
+
+/// Which end of a flow stands first.
+#[derive(Clone, Debug)]
+pub enum Orientation {
+    /// The initiator.
+    Initiator,
+    /// The end with one of these addresses or a loopback address, if just one
+    /// has.
+    Local(HashSet<IpAddr>),
+}
+
+impl Orientation {
+    /// The end that stands first.
+    fn first(&self, row: &Row<'_>) -> usize {
+        match self {
+            Self::Initiator => INITIATOR,
+            Self::Local(addresses) => {
+                let local = |end| {
+                    let (addr, _) = row.at(end);
+                    addr.is_loopback() || addresses.contains(&addr)
+                };
+                if local(RESPONDER) && !local(INITIATOR) {
+                    RESPONDER
+                } else {
+                    INITIATOR
+                }
+            }
+        }
+    }
+
+    const fn titles(&self) -> [&'static str; 2] {
+        match self {
+            Self::Initiator => ["Initiator", "Responder"],
+            Self::Local(_) => ["Local Address", "Foreign Address"],
+        }
+    }
+}
+
+/// The space that a table may take. None means as much as it needs.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Fit {
+    /// Characters in a line.
+    pub width: Option<usize>,
+    /// Lines, the header included.
+    pub height: Option<usize>,
+}
+
+/// Flows that will be sorted and printed.
+#[derive(Debug)]
+pub struct Table {
+    orientation: Orientation,
+    colours: bool,
+    lines: Vec<Line>,
+}
+
+/// What the table shows of one flow: small, since all of them are in memory.
+#[derive(Clone, Copy, Debug)]
+struct Line {
+    ends: [(IpAddr, u16); 2],
+    vlan: [u16; 2],
+    states: [State; 2],
+    timer: Class,
+    retransmits: u8,
+    packets: u64,
+    bytes: u64,
+    expires_ms: u64,
+}
+
+impl Line {
+    fn order(&self, other: &Self) -> std::cmp::Ordering {
+        (self.ends, self.vlan).cmp(&(other.ends, other.vlan))
+    }
+
+    /// Time left and handshake segments sent again, as in netstat's timers.
+    const fn left(&self) -> Left {
+        Left(Span(self.expires_ms), self.retransmits)
+    }
+}
+
+/// See [`Line::left`].
+struct Left(Span, u8);
+
+impl fmt::Display for Left {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "({}/{})", self.0, self.1)
+    }
+}
+
+/// Names of the columns between the addresses and the timer.
+const STATE: &str = "State";
+const PEER: &str = "Peer State";
+const TIMER: &str = "Timer";
+/// Of the longest state's name.
+const STATE_WIDTH: usize = 11;
+/// Columns that a narrow terminal goes without, from the right.
+const PACKETS_WIDTH: usize = 7;
+const BYTES_WIDTH: usize = 5;
+/// Addresses are not cut below this.
+const LEAST_ADDRESS: usize = 12;
+
+/// Widths and what is shown at all.
+#[derive(Clone, Copy, Debug)]
+struct Layout {
+    address: [usize; 2],
+    vlan: Option<usize>,
+    packets: bool,
+    bytes: bool,
+    /// Width of the timer's name and gap, 0 where it is not shown.
+    timer: usize,
+    /// Width of the timer's numbers.
+    left: usize,
+}
+
+impl Layout {
+    /// Width of everything but the addresses.
+    fn rest(&self) -> usize {
+        let optional = |shown, width| if shown { width + 1 } else { 0 };
+        // Proto, and the gaps behind it, both addresses and each state.
+        6 + 1
+            + 1
+            + 2 * (STATE_WIDTH + 1)
+            + self.vlan.map_or(0, |width| width + 1)
+            + optional(self.packets, PACKETS_WIDTH)
+            + optional(self.bytes, BYTES_WIDTH)
+            + self.timer
+            + self.left
+    }
+
+    /// Makes it at most `width` wide, if it can be: columns that matter least
+    /// go first, then addresses are cut in their middle.
+    fn narrow(&mut self, width: usize) {
+        let fits = |layout: &Self| layout.rest() + layout.address.iter().sum::<usize>() <= width;
+        for drop in [
+            |layout: &mut Self| layout.timer = 0,
+            |layout: &mut Self| layout.packets = false,
+            |layout: &mut Self| layout.bytes = false,
+        ] {
+            if fits(self) {
+                return;
+            }
+            drop(self);
+        }
+        if !fits(self) {
+            let both = width.saturating_sub(self.rest()).max(2 * LEAST_ADDRESS);
+            let [first, second] = self.address;
+            self.address = if first <= both / 2 {
+                [first, both - first]
+            } else if second <= both / 2 {
+                [both - second, second]
+            } else {
+                [both / 2, both - both / 2]
+            };
+        }
+    }
+}
+
+impl Table {
+    /// An empty table.
+    #[must_use]
+    pub const fn new(orientation: Orientation, colours: bool) -> Self {
+        Self {
+            orientation,
+            colours,
+            lines: Vec::new(),
+        }
+    }
+
+    /// How many flows it holds.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// Whether it holds none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
+    /// Forgets the flows, keeps their memory.
+    pub fn clear(&mut self) {
+        self.lines.clear();
+    }
+
+    /// Adds a flow.
+    pub fn push(&mut self, row: &Row<'_>) {
+        let first = self.orientation.first(row);
+        let ends = if first == INITIATOR {
+            [INITIATOR, RESPONDER]
+        } else {
+            [RESPONDER, INITIATOR]
+        };
+        let path = row.seen_at();
+        let [one, other] = ends.map(|end| row.end(end));
+        self.lines.push(Line {
+            ends: ends.map(|end| row.at(end)),
+            vlan: [path.outer(), path.inner()],
+            states: [one.state(), other.state()],
+            timer: row.timer(),
+            retransmits: one.syn_retransmits.saturating_add(other.syn_retransmits),
+            packets: one.packets().saturating_add(other.packets()),
+            bytes: one.bytes.saturating_add(other.bytes),
+            expires_ms: row.expires_ms(),
+        });
+    }
+
+    /// Writes header and flows, sorted by address and port of the first end.
+    /// Where not all fit, the last line says how many are missing.
+    ///
+    /// # Errors
+    ///
+    /// When `out` fails.
+    pub fn write(&mut self, out: &mut impl Write, fit: Fit) -> io::Result<()> {
+        let room = fit
+            .height
+            .map_or(usize::MAX, |height| height.saturating_sub(1));
+        let total = self.lines.len();
+        let shown = if total <= room {
+            total
+        } else {
+            room.saturating_sub(1)
+        };
+        if shown < total && shown > 0 {
+            self.lines.select_nth_unstable_by(shown, Line::order);
+        }
+        let colours = self.colours;
+        let titles = self.orientation.titles();
+        let lines = self.lines.get_mut(..shown).unwrap_or_default();
+        lines.sort_unstable_by(Line::order);
+
+        let mut layout = measure(lines, titles);
+        if let Some(width) = fit.width {
+            layout.narrow(width);
+        }
+        header(out, &layout, titles, colours)?;
+        let mut scratch = Vec::with_capacity(64);
+        for line in &*lines {
+            write_line(out, line, &layout, colours, &mut scratch)?;
+        }
+        if shown < total {
+            writeln!(out, "… and {} more", total - shown)?;
+        }
+        Ok(())
+    }
+}
+
+/// The layout in which everything fits.
+fn measure(lines: &[Line], titles: [&str; 2]) -> Layout {
+    let mut address = titles.map(str::len);
+    let (mut vlan, mut timer, mut left) = (0, 0, TIMER.len());
+    for line in lines {
+        for (width, &at) in address.iter_mut().zip(&line.ends) {
+            *width = (*width).max(text::socket_width(at));
+        }
+        vlan = vlan.max(match line.vlan {
+            [0, _] => 0,
+            [_, 0] => "VLAN".len(),
+            _ => "4094.4094".len(),
+        });
+        timer = timer.max(line.timer.as_str().len() + 1);
+        left = left.max(text::width(line.left()));
+    }
+    Layout {
+        address,
+        vlan: (vlan > 0).then_some(vlan),
+        packets: true,
+        bytes: true,
+        timer,
+        left,
+    }
+}
+
+fn header(
+    out: &mut impl Write,
+    layout: &Layout,
+    titles: [&str; 2],
+    colours: bool,
+) -> io::Result<()> {
+    let [first, second] = layout.address;
+    let [one, other] = titles;
+    if colours {
+        out.write_all(b"\x1b[1m")?;
+    }
+    write!(
+        out,
+        "{:<5} {one:<first$.first$} {other:<second$.second$}",
+        "Proto"
+    )?;
+    if let Some(width) = layout.vlan {
+        write!(out, " {:<width$}", "VLAN")?;
+    }
+    write!(out, " {STATE:<STATE_WIDTH$} {PEER:<STATE_WIDTH$}")?;
+    if layout.packets {
+        write!(out, " {:>PACKETS_WIDTH$}", "Packets")?;
+    }
+    if layout.bytes {
+        write!(out, " {:>BYTES_WIDTH$}", "Bytes")?;
+    }
+    write!(out, " {TIMER}")?;
+    out.write_all(if colours { b"\x1b[0m\n" } else { b"\n" })
+}
+
+fn write_line(
+    out: &mut impl Write,
+    line: &Line,
+    layout: &Layout,
+    colours: bool,
+    scratch: &mut Vec<u8>,
+) -> io::Result<()> {
+    let [(first, _), _] = line.ends;
+    out.write_all(if first.is_ipv4() {
+        b"tcp   "
+    } else {
+        b"tcp6  "
+    })?;
+    for (&at, width) in line.ends.iter().zip(layout.address) {
+        scratch.clear();
+        text::socket(scratch, at)?;
+        padded(out, scratch, width)?;
+        out.write_all(b" ")?;
+    }
+    if let Some(width) = layout.vlan {
+        scratch.clear();
+        match line.vlan {
+            [0, _] => scratch.push(b'-'),
+            [outer, 0] => text::int(scratch, outer)?,
+            [outer, inner] => write!(scratch, "{outer}.{inner}")?,
+        }
+        padded(out, scratch, width)?;
+        out.write_all(b" ")?;
+    }
+    for state in line.states {
+        let (on, off) = if colours { colour(state) } else { ("", "") };
+        let name = state.netstat_name();
+        out.write_all(on.as_bytes())?;
+        out.write_all(name.as_bytes())?;
+        out.write_all(off.as_bytes())?;
+        spaces(out, STATE_WIDTH + 1 - name.len().min(STATE_WIDTH))?;
+    }
+    if layout.packets {
+        right(out, scratch, line.packets, PACKETS_WIDTH)?;
+    }
+    if layout.bytes {
+        right(out, scratch, line.bytes, BYTES_WIDTH)?;
+    }
+    if layout.timer > 0 {
+        out.write_all(line.timer.as_str().as_bytes())?;
+        out.write_all(b" ")?;
+    }
+    writeln!(out, "{}", line.left())
+}
+
+/// Writes `text` and fills up to `width`; a longer text loses its middle, since
+/// an address is known by its two ends.
+fn padded(out: &mut impl Write, text: &[u8], width: usize) -> io::Result<()> {
+    match width.checked_sub(text.len()) {
+        Some(missing) => {
+            out.write_all(text)?;
+            spaces(out, missing)
+        }
+        None => {
+            let tail = width / 2;
+            let (head, _) = text.split_at(width - tail - 1);
+            let (_, tail) = text.split_at(text.len() - tail);
+            out.write_all(head)?;
+            out.write_all("…".as_bytes())?;
+            out.write_all(tail)
+        }
+    }
+}
+
+/// Writes a count, aligned to the right, and a gap.
+fn right(out: &mut impl Write, scratch: &mut Vec<u8>, number: u64, width: usize) -> io::Result<()> {
+    scratch.clear();
+    write!(scratch, "{}", Short(number))?;
+    spaces(out, width.saturating_sub(scratch.len()))?;
+    out.write_all(scratch)?;
+    out.write_all(b" ")
+}
+
+fn spaces(out: &mut impl Write, count: usize) -> io::Result<()> {
+    const SPACES: [u8; 64] = [b' '; 64];
+    out.write_all(SPACES.get(..count).unwrap_or(&SPACES))
+}
+
+/// Escape sequences around a state: what opens is yellow, what is open green,
+/// what closes cyan, what is over dim.
+const fn colour(state: State) -> (&'static str, &'static str) {
+    let on = match state {
+        State::Listen | State::SynSent | State::SynReceived => "\x1b[33m",
+        State::Established => "\x1b[32m",
+        State::FinWait1 | State::FinWait2 | State::CloseWait | State::Closing | State::LastAck => {
+            "\x1b[36m"
+        }
+        State::TimeWait | State::Closed => "\x1b[2m",
+    };
+    (on, "\x1b[0m")
+}
