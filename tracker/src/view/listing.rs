@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::{Fit, Names, Orientation, Row, Table, csv, json};
+use super::{Fit, LocalAddresses, Names, Row, Table, csv, json};
 use crate::cli::ListFormat;
 
 /// Takes flows one by one and writes them: the machine formats at once, the
@@ -23,7 +23,7 @@ enum Format {
 }
 
 impl<'a, W: Write> Listing<'a, W> {
-    /// Begins a list. Only a table asks for orientation and colours.
+    /// Begins a list. Only a table asks for local addresses and colours.
     ///
     /// # Errors
     ///
@@ -32,11 +32,11 @@ impl<'a, W: Write> Listing<'a, W> {
         format: ListFormat,
         mut out: W,
         names: &'a Names,
-        orientation: Orientation,
+        local: LocalAddresses,
         colours: bool,
     ) -> io::Result<Self> {
         let format = match format {
-            ListFormat::Table => Format::Table(Table::new(orientation, colours)),
+            ListFormat::Table => Format::Table(Table::new(local, colours)),
             ListFormat::Json => Format::Json { first: true },
             ListFormat::Ndjson => Format::Ndjson,
             ListFormat::Csv => {

@@ -5,6 +5,7 @@
 //! table, which is sorted.
 
 pub mod csv;
+pub mod head;
 pub mod json;
 mod listing;
 mod names;
@@ -22,5 +23,5 @@ pub use self::{
     listing::Listing,
     names::Names,
     row::{Clock, Row},
-    table::{Fit, Orientation, Table},
+    table::{Fit, LocalAddresses, Table},
 };

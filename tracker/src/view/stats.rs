@@ -4,18 +4,16 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 use tracker_common::{
-    abi::{Gauge, Hook, LOST_EMBRYO, LOST_EVENTS, Live, Mode, ReasonCount},
+    abi::{Gauge, Hook, LOST_EMBRYO, LOST_EVENTS, Live, ReasonCount},
     reason::Reason,
     tcp::State,
 };
 
 use super::{
     Row,
+    head::{Health, mode},
     text::{Octets, Span},
 };
-
-/// An agent that has been silent for longer is reported, ms.
-const SILENCE: u64 = 10_000;
 
 /// Everything that was read for the statistics.
 #[derive(Clone, Debug)]
@@ -124,30 +122,9 @@ impl Flows {
     }
 }
 
-/// How the agent is.
-enum Health {
-    Absent,
-    Well { pid: u32, age_ms: u64 },
-    Silent { pid: u32, age_ms: u64 },
-}
-
 impl Snapshot {
     const fn health(&self) -> Health {
-        let pid = self.live.agent_pid;
-        let age_ms = self.now_ns.saturating_sub(self.live.heartbeat_ns) / 1_000_000;
-        match (pid, age_ms) {
-            (0, _) => Health::Absent,
-            (_, SILENCE..) => Health::Silent { pid, age_ms },
-            _ => Health::Well { pid, age_ms },
-        }
-    }
-
-    const fn mode(&self) -> &'static str {
-        if self.live.mode == Mode::Enforce as u8 {
-            "enforce"
-        } else {
-            "observe"
-        }
+        Health::of(&self.live, self.now_ns)
     }
 
     const fn gauge(&self, gauge: Gauge) -> u64 {
@@ -179,7 +156,7 @@ impl Snapshot {
     }
 
     fn summary(&self, out: &mut impl Write) -> io::Result<()> {
-        writeln!(out, "Mode        {}", self.mode())?;
+        writeln!(out, "Mode        {}", mode(&self.live))?;
         write!(out, "Agent       ")?;
         match self.health() {
             Health::Absent => writeln!(
@@ -350,7 +327,7 @@ impl Snapshot {
             Health::Silent { pid, age_ms } => (Some(pid), Some(age_ms), false),
         };
         Document {
-            mode: self.mode(),
+            mode: mode(&self.live),
             agent: Agent {
                 alive,
                 pid,

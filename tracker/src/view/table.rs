@@ -1,10 +1,11 @@
 //! The table of flows, which reads like `netstat -tn`.
 //!
-//! State names are netstat's. In the host role the local end stands first and
-//! `State` is the local end's, as in netstat; where neither or both ends are
-//! local, and in the gateway role, the initiator stands first. The other end's
-//! state stands beside it, so `grep SYN_RECV` finds a half-open connection
-//! whichever end it is that waits.
+//! State names are netstat's. Where one end is this machine, it stands first and
+//! `State` is its state, as in netstat; a flow that is only forwarded has its
+//! initiator first. The other end's state stands beside it, so `grep SYN_RECV`
+//! finds a half-open connection whichever end it is that waits. The timer reads
+//! as netstat's do: what it is, and in brackets the time left and how many
+//! segments of the handshake were sent again.
 
 use std::{
     collections::HashSet,
@@ -23,39 +24,26 @@ use super::{
     text::{self, Short, Span},
 };
 
-/// Which end of a flow stands first.
-#[derive(Clone, Debug)]
-pub enum Orientation {
-    /// The initiator.
-    Initiator,
-    /// The end with one of these addresses or a loopback address, if just one
-    /// has.
-    Local(HashSet<IpAddr>),
-}
+/// The addresses of this machine.
+#[derive(Clone, Debug, Default)]
+pub struct LocalAddresses(HashSet<IpAddr>);
 
-impl Orientation {
-    /// The end that stands first.
-    fn first(&self, row: &Row<'_>) -> usize {
-        match self {
-            Self::Initiator => INITIATOR,
-            Self::Local(addresses) => {
-                let local = |end| {
-                    let (addr, _) = row.at(end);
-                    addr.is_loopback() || addresses.contains(&addr)
-                };
-                if local(RESPONDER) && !local(INITIATOR) {
-                    RESPONDER
-                } else {
-                    INITIATOR
-                }
-            }
-        }
+impl LocalAddresses {
+    /// These and all loopback addresses.
+    pub fn new(addresses: impl IntoIterator<Item = IpAddr>) -> Self {
+        Self(addresses.into_iter().collect())
     }
 
-    const fn titles(&self) -> [&'static str; 2] {
-        match self {
-            Self::Initiator => ["Initiator", "Responder"],
-            Self::Local(_) => ["Local Address", "Foreign Address"],
+    /// The end that is this machine's, if just one is.
+    fn end(&self, row: &Row<'_>) -> Option<usize> {
+        let local = |end| {
+            let (addr, _) = row.at(end);
+            addr.is_loopback() || self.0.contains(&addr)
+        };
+        match (local(INITIATOR), local(RESPONDER)) {
+            (true, false) => Some(INITIATOR),
+            (false, true) => Some(RESPONDER),
+            (true, true) | (false, false) => None,
         }
     }
 }
@@ -72,7 +60,7 @@ pub struct Fit {
 /// Flows that will be sorted and printed.
 #[derive(Debug)]
 pub struct Table {
-    orientation: Orientation,
+    local: LocalAddresses,
     colours: bool,
     lines: Vec<Line>,
 }
@@ -83,6 +71,7 @@ struct Line {
     ends: [(IpAddr, u16); 2],
     vlan: [u16; 2],
     states: [State; 2],
+    local: bool,
     timer: Class,
     retransmits: u8,
     packets: u64,
@@ -181,9 +170,9 @@ impl Layout {
 impl Table {
     /// An empty table.
     #[must_use]
-    pub const fn new(orientation: Orientation, colours: bool) -> Self {
+    pub const fn new(local: LocalAddresses, colours: bool) -> Self {
         Self {
-            orientation,
+            local,
             colours,
             lines: Vec::new(),
         }
@@ -208,11 +197,10 @@ impl Table {
 
     /// Adds a flow.
     pub fn push(&mut self, row: &Row<'_>) {
-        let first = self.orientation.first(row);
-        let ends = if first == INITIATOR {
-            [INITIATOR, RESPONDER]
-        } else {
-            [RESPONDER, INITIATOR]
+        let local = self.local.end(row);
+        let ends = match local {
+            Some(RESPONDER) => [RESPONDER, INITIATOR],
+            _ => [INITIATOR, RESPONDER],
         };
         let path = row.seen_at();
         let [one, other] = ends.map(|end| row.end(end));
@@ -220,6 +208,7 @@ impl Table {
             ends: ends.map(|end| row.at(end)),
             vlan: [path.outer(), path.inner()],
             states: [one.state(), other.state()],
+            local: local.is_some(),
             timer: row.timer(),
             retransmits: one.syn_retransmits.saturating_add(other.syn_retransmits),
             packets: one.packets().saturating_add(other.packets()),
@@ -248,7 +237,7 @@ impl Table {
             self.lines.select_nth_unstable_by(shown, Line::order);
         }
         let colours = self.colours;
-        let titles = self.orientation.titles();
+        let titles = titles(&self.lines);
         let lines = self.lines.get_mut(..shown).unwrap_or_default();
         lines.sort_unstable_by(Line::order);
 
@@ -265,6 +254,18 @@ impl Table {
             writeln!(out, "… and {} more", total - shown)?;
         }
         Ok(())
+    }
+}
+
+/// What the columns of addresses hold.
+fn titles(lines: &[Line]) -> [&'static str; 2] {
+    let local = lines.iter().filter(|line| line.local).count();
+    if local == lines.len() {
+        ["Local Address", "Foreign Address"]
+    } else if local == 0 {
+        ["Initiator", "Responder"]
+    } else {
+        ["Local/Initiator", "Foreign/Responder"]
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the formats look like, on flows in every state.
 
-use std::{collections::HashSet, net::IpAddr};
+use std::net::IpAddr;
 
 use proptest::prelude::*;
 use serde_json::Value;
@@ -10,15 +10,13 @@ use tracker_common::{
 };
 
 use super::{
-    Fit, Listing, Orientation, Row, Table,
+    Fit, Listing, LocalAddresses, Row, Table,
     samples::{Sample, clock, names, samples},
 };
 use crate::cli::ListFormat;
 
-fn local() -> Orientation {
-    Orientation::Local(HashSet::from(
-        ["192.0.2.1", "2001:db8::1"].map(|a| a.parse::<IpAddr>().unwrap()),
-    ))
+fn local() -> LocalAddresses {
+    LocalAddresses::new(["192.0.2.1", "2001:db8::1"].map(|addr| addr.parse::<IpAddr>().unwrap()))
 }
 
 fn listing(format: ListFormat, samples: &[Sample]) -> String {
@@ -33,9 +31,9 @@ fn listing(format: ListFormat, samples: &[Sample]) -> String {
     String::from_utf8(out).unwrap()
 }
 
-fn table(samples: &[Sample], orientation: Orientation, colours: bool, fit: Fit) -> String {
+fn table(samples: &[Sample], local: LocalAddresses, colours: bool, fit: Fit) -> String {
     let (mut out, clock) = (Vec::new(), clock());
-    let mut table = Table::new(orientation, colours);
+    let mut table = Table::new(local, colours);
     for sample in samples {
         table.push(&Row::new(sample.family, &sample.key, &sample.flow, &clock).unwrap());
     }
@@ -46,7 +44,7 @@ fn table(samples: &[Sample], orientation: Orientation, colours: bool, fit: Fit) 
 #[test]
 fn on_a_host_the_local_end_stands_first() {
     insta::assert_snapshot!(listing(ListFormat::Table, &samples()), @r"
-    Proto Local Address     Foreign Address              VLAN      State       Peer State  Packets Bytes Timer
+    Proto Local/Initiator   Foreign/Responder            VLAN      State       Peer State  Packets Bytes Timer
     tcp   192.0.2.1:443     198.51.100.9:40001           -         LISTEN      SYN_SENT          1    60 syn_sent (118s/3)
     tcp   192.0.2.1:443     198.51.100.9:40002           -         SYN_RECV    SYN_SENT          1    60 syn_received (58s/2)
     tcp   192.0.2.1:443     198.51.100.9:40003           -         ESTABLISHED ESTABLISHED     321 32060 established (4d23h/0)
@@ -65,8 +63,8 @@ fn on_a_host_the_local_end_stands_first() {
 }
 
 #[test]
-fn on_a_gateway_the_initiator_stands_first() {
-    insta::assert_snapshot!(table(&samples()[..4], Orientation::Initiator, false, Fit::default()), @r"
+fn where_no_end_is_local_the_initiator_stands_first() {
+    insta::assert_snapshot!(table(&samples()[..4], LocalAddresses::default(), false, Fit::default()), @r"
     Proto Initiator          Responder      State       Peer State  Packets Bytes Timer
     tcp   192.0.2.1:55000    203.0.113.5:22 ESTABLISHED ESTABLISHED       1    60 established (4d23h/0)
     tcp   198.51.100.9:40001 192.0.2.1:443  SYN_SENT    LISTEN            1    60 syn_sent (118s/3)
@@ -111,7 +109,7 @@ fn long_addresses_lose_their_middle_on_a_narrow_terminal() {
         "{text}"
     );
     insta::assert_snapshot!(text, @r"
-    Proto Local Address     Foreign Address        State       Peer State  Timer
+    Proto Local/Initiator   Foreign/Responder      State       Peer State  Timer
     tcp6  [2001:db8::1]:443 [2001:db8::9]:50000    ESTABLISHED ESTABLISHED (4d23h/0)
     tcp6  [fe80::1]:50000   [2001:db8:…:5:6]:65535 SYN_SENT    SYN_RECV    (58s/0)
     ");
@@ -146,9 +144,9 @@ fn grep_finds_a_half_open_flow_whichever_end_waits() {
         [State::SynSent, State::SynReceived],
         [State::SynReceived, State::SynSent],
     ] {
-        for orientation in [local(), Orientation::Initiator] {
+        for local in [local(), LocalAddresses::default()] {
             let sample = Sample::new("198.51.100.9:1", "192.0.2.1:2", states);
-            let text = table(&[sample], orientation, false, Fit::default());
+            let text = table(&[sample], local, false, Fit::default());
             assert!(text.lines().nth(1).unwrap().contains("SYN_RECV"), "{text}");
         }
     }
