@@ -16,6 +16,7 @@ use tracker_tests::{
     scenario::{Stage, TABLE},
     ss::Snapshot,
     state::State,
+    terminal::Terminal,
     topology::{Family, Placement, Topology},
     wait::{eventually, wait_for},
 };
@@ -146,6 +147,20 @@ fn a_crowd_crosses_the_router_and_nobody_answers() {
     for end in [&topology.client, &topology.server] {
         assert_eq!(Snapshot::take(&end.netns).unwrap(), Snapshot(Vec::new()));
     }
+}
+
+#[test]
+fn a_process_on_a_terminal_sees_one_and_gets_its_keys() {
+    let mut command = Command::new("sh");
+    command.args(["-c", "test -t 0 && test -t 1 && stty size && exec sleep 60"]);
+    let mut terminal = Terminal::start(command).unwrap();
+    terminal.wait_for("60 160", Duration::from_secs(5)).unwrap();
+    terminal.press("\x03").unwrap();
+    let status = terminal.wait(Duration::from_secs(5)).unwrap();
+    assert_eq!(
+        std::os::unix::process::ExitStatusExt::signal(&status),
+        Some(libc::SIGINT)
+    );
 }
 
 #[test]

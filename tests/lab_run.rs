@@ -16,6 +16,7 @@ use tracker_tests::{
     agent::{self, fresh_pin_dir},
     netns::{Namespace, namespaces_of},
     state::State,
+    terminal::Terminal,
     wait::{eventually, wait_for},
 };
 
@@ -118,6 +119,30 @@ fn ends_on(signal: Signal, arguments: &[&str]) {
     assert!(states.contains(&State::Established), "{states:?}");
     kill(Pid::from_raw(lab.child.id().cast_signed()), signal).unwrap();
     lab.ends_clean();
+}
+
+/// On a terminal the tracker has it: it shows the live table, and Ctrl-C is
+/// meant for both.
+#[test]
+fn a_lab_on_a_terminal_shows_the_live_table_until_ctrl_c() {
+    let pin_dir = fresh_pin_dir();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tracker-lab"));
+    command
+        .arg("--pin-dir")
+        .arg(&pin_dir)
+        .env("TERM", "xterm-256color");
+    let mut terminal = Terminal::start(command).unwrap();
+    for state in ["ESTABLISHED", "SYN_RECV", "FIN_WAIT1", "CLOSING"] {
+        terminal.wait_for(state, Duration::from_secs(20)).unwrap();
+    }
+    terminal.press("\x03").unwrap();
+    let status = terminal.wait(Duration::from_secs(20)).unwrap();
+    assert!(status.success(), "{status}:\n{}", terminal.written());
+    assert_eq!(
+        namespaces_of(terminal.child.id()).unwrap(),
+        Vec::<String>::new()
+    );
+    assert!(!pin_dir.exists());
 }
 
 /// Collects the states of both ends of all flows for a while; soon enough when

@@ -28,7 +28,7 @@ const LIFE: u64 = 60;
 fn a_hundred_thousand_flows_are_listed_and_expire() {
     let topology = Topology::new(Placement::Gateway).unwrap();
     let mut configuration = tempfile::NamedTempFile::new().unwrap();
-    writeln!(configuration, "[timeouts]\nestablished = {LIFE}").unwrap();
+    writeln!(configuration, "[timeouts]\nestablished = \"{LIFE}s\"").unwrap();
     let tracker = Options::on(&topology)
         .with(["-c".as_ref(), configuration.path().as_os_str()])
         .start()
@@ -70,6 +70,13 @@ fn a_hundred_thousand_flows_are_listed_and_expire() {
         expected.len()
     );
     assert_eq!(flows.len(), 100_000);
+    let stats = tracker.stats().unwrap();
+    assert_eq!(
+        (stats.flows_ipv4.held, stats.flows_ipv6.held),
+        (70_000, 30_000)
+    );
+    assert_eq!(stats.half_open.held, 0);
+    assert_eq!(stats.met("refuse"), Vec::<String>::new());
 
     // A sweep may be due right before the last of them expires.
     eventually(Duration::from_secs(LIFE + 30), || {
@@ -80,5 +87,7 @@ fn a_hundred_thousand_flows_are_listed_and_expire() {
             Err(format!("{left} flows are still listed"))
         }
     });
+    let stats = tracker.stats().unwrap();
+    assert_eq!((stats.flows_ipv4.held, stats.flows_ipv6.held), (0, 0));
     tracker.stop().unwrap();
 }

@@ -23,6 +23,7 @@ use nix::{
 use crate::{
     flow::Flow,
     netns::{Namespace, PIN_PREFIX},
+    stats::Stats,
     topology::Topology,
     wait::wait_for,
 };
@@ -168,6 +169,10 @@ impl<'a> Options<'a> {
     /// It ends, or does not say `tracker ready` in 20 s: the error holds its
     /// log.
     pub fn start(self) -> Result<Tracker<'a>> {
+        // One after the other: two agents that both find no BPF file system
+        // would mount two, and one of them would hide the other's pins.
+        static STARTING: Mutex<()> = Mutex::new(());
+        let _alone = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
         let mut child = self
             .command()?
             .stdin(Stdio::null())
@@ -286,8 +291,8 @@ impl<'a> Tracker<'a> {
     ///
     /// # Errors
     ///
-    /// It fails or prints no JSON.
-    pub fn stats(&self) -> Result<serde_json::Value> {
+    /// It fails or prints something else than its contract says.
+    pub fn stats(&self) -> Result<Stats> {
         let text = self.ask(&["stats", "-o", "json"])?;
         serde_json::from_str(&text).with_context(|| format!("tracker stats -o json: {text}"))
     }

@@ -14,14 +14,18 @@
 //! | [`ss`] | the kernel's view of its sockets |
 //! | [`state`] | the state names of RFC 9293 |
 //! | [`scenario`] | scripted connections, each with a resting point |
+//! | [`connection`] | one established connection, for tests about something else |
 //! | [`agent`] | the `tracker` process and its command line |
 //! | [`flow`] | what `tracker list -o json` prints |
+//! | [`stats`] | what `tracker stats -o json` prints |
 //! | [`attached`] | what is attached to an interface |
 //! | [`frames`] | raw frames, for flows by the hundred thousand |
+//! | [`terminal`] | a terminal for programs that behave differently on one |
 //! | [`wait`] | polling with the last mismatch told |
 
 pub mod agent;
 pub mod attached;
+pub mod connection;
 pub mod flow;
 pub mod frames;
 pub mod netns;
@@ -30,5 +34,7 @@ pub mod scenario;
 pub mod sockets;
 pub mod ss;
 pub mod state;
+pub mod stats;
+pub mod terminal;
 pub mod topology;
 pub mod wait;

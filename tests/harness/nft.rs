@@ -4,7 +4,7 @@
 //! has seen the packet, wherever it sits, and the truth about who received
 //! what is known.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, ops::RangeInclusive};
 
 use anyhow::{Context, Result};
 
@@ -56,6 +56,22 @@ impl<'a> Firewall<'a> {
         feed(netns.command("nft")?.args(["-f", "-"]), &rules)
             .context("packets are dropped by nftables: Debian's package is `nftables`")?;
         Ok(Self { netns })
+    }
+
+    /// Lets no packet out any more that goes from or to one of these ports of
+    /// the client. This one drops before the tracker, so that silence falls.
+    ///
+    /// # Errors
+    ///
+    /// `nft` fails.
+    pub fn mute(&self, ports: RangeInclusive<u16>) -> Result<()> {
+        let ports = format!("{}-{}", ports.start(), ports.end());
+        let rules = format!(
+            "add chain {TABLE} output {{ type filter hook output priority 0; policy accept; }}\n\
+             add rule {TABLE} output tcp sport {ports} drop\n\
+             add rule {TABLE} output tcp dport {ports} drop\n"
+        );
+        feed(self.netns.command("nft")?.args(["-f", "-"]), &rules)
     }
 
     /// Drops `packets` that arrive from `from` for `to`, until the returned

@@ -57,6 +57,9 @@ A client, a server, and the tracker in between. Within seconds the table shows:
   TIME_WAIT     an orderly end; CLOSED after a refusal or a reset
 What gets lost is dropped in the receiver's namespace, behind the tracker.";
 
+/// How long the welcome stands before the live table takes the screen.
+const TO_READ: Duration = Duration::from_secs(3);
+
 fn main() -> ExitCode {
     match lab(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -91,6 +94,10 @@ fn lab(arguments: &Arguments) -> Result<()> {
     );
 
     let mut shown = if std::io::stdout().is_terminal() && std::io::stdin().is_terminal() {
+        // The table takes the whole screen: time to read the lines above.
+        if signals.wait(TO_READ)? {
+            return Ok(());
+        }
         Shown::on_terminal(&topology, &arguments.pin_dir)?
     } else {
         Shown::as_text(&topology, &arguments.pin_dir)?

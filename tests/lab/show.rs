@@ -6,13 +6,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
 use tracker_tests::{
-    agent::{Options, Tracker},
+    agent::{self, Options, Tracker},
     topology::Topology,
     wait::wait_for,
 };
@@ -34,14 +34,26 @@ pub enum Shown<'a> {
 }
 
 impl<'a> Shown<'a> {
-    /// Hands the terminal to a tracker.
+    /// Hands the terminal to a tracker, and waits until it can be asked.
     pub fn on_terminal(topology: &'a Topology, pin_dir: &Path) -> Result<Self> {
         let child = Options::on(topology)
             .pinned_at(pin_dir)
             .command()?
             .spawn()
             .context("starting tracker run")?;
-        Ok(Self::OnTerminal(Terminal(child)))
+        let mut shown = Self::OnTerminal(Terminal(child));
+        // It does not say on the screen when it is ready. Traffic that began
+        // before would be met in mid-life.
+        let (netns, _) = topology.tracked();
+        let ready = wait_for(Duration::from_secs(20), || match shown.ended() {
+            Ok(false) => agent::list(netns, pin_dir)
+                .map(drop)
+                .map_err(|error| format!("{error:#}")),
+            // Not worth waiting any longer; the loop of the lab says why.
+            Ok(true) | Err(_) => Ok(()),
+        });
+        ready.map_err(|mismatch| anyhow!("tracker run does not get ready: {mismatch}"))?;
+        Ok(shown)
     }
 
     /// Starts a tracker that logs.

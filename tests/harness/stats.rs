@@ -1,0 +1,82 @@
+//! What `tracker stats -o json` prints, as far as the tests ask for it.
+
+use serde::Deserialize;
+
+/// Statistics of a tracker.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Stats {
+    /// Flows in the IPv4 table.
+    pub flows_ipv4: Level,
+    /// Flows in the IPv6 table.
+    pub flows_ipv6: Level,
+    /// Reservations of flows whose handshake is not complete.
+    pub half_open: Level,
+    /// Reservations of flows met in mid-life that are not proved.
+    pub unproved: Level,
+    /// Packets by reason.
+    pub reasons: Vec<Counted>,
+}
+
+/// How many of something there are.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Level {
+    /// There are.
+    pub held: u64,
+    /// There may be.
+    pub limit: u64,
+}
+
+/// Packets that left under one reason.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Counted {
+    /// Its name.
+    pub reason: String,
+    /// `accept`, `note` or `refuse`.
+    pub class: String,
+    /// On their way in.
+    pub ingress: Count,
+    /// On their way out.
+    pub egress: Count,
+}
+
+/// Packets and octets.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Count {
+    /// Packets.
+    pub packets: u64,
+    /// Octets.
+    pub bytes: u64,
+}
+
+impl Stats {
+    /// Packets of a reason, both ways.
+    #[must_use]
+    pub fn packets(&self, reason: &str) -> u64 {
+        self.reasons
+            .iter()
+            .filter(|counted| counted.reason == reason)
+            .map(|counted| counted.ingress.packets + counted.egress.packets)
+            .sum()
+    }
+
+    /// The reasons of a class that have been met, each with its packets in and
+    /// out.
+    #[must_use]
+    pub fn met(&self, class: &str) -> Vec<String> {
+        self.reasons
+            .iter()
+            .filter(|counted| counted.class == class)
+            .filter(|counted| counted.ingress.packets + counted.egress.packets > 0)
+            .map(
+                |Counted {
+                     reason,
+                     class: _,
+                     ingress,
+                     egress,
+                 }| {
+                    format!("{reason} in {} out {}", ingress.packets, egress.packets)
+                },
+            )
+            .collect()
+    }
+}

@@ -1,0 +1,171 @@
+//! A bulk transfer through the tracker loses nothing.
+
+use std::{
+    process::{Child, Stdio},
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use serde_json::Value;
+use tracker_tests::{
+    agent::Tracker,
+    netns::run,
+    topology::{End, Family, Placement, Topology},
+    wait::eventually,
+};
+
+/// The port that iperf3 uses by default.
+const PORT: u16 = 5201;
+
+/// Seconds per run.
+const SECONDS: &str = "3";
+
+/// Octets that are sent at a stretch fit the queue of a veth pair: 400 Mbit/s
+/// in all.
+const PACED: &[&str] = &["--bitrate", "50M", "--length", "16K"];
+
+/// Segments of some 100,000 that may be sent again on a busy machine, whose
+/// timers fire early when the receiver does not get its turn.
+const TOLERATED: u64 = 20;
+
+#[test]
+fn iperf3_loses_nothing_in_the_host_role() {
+    transfer(Placement::Server);
+}
+
+#[test]
+fn iperf3_loses_nothing_in_the_gateway_role() {
+    transfer(Placement::Gateway);
+}
+
+/// Four streams each way: first at a pace that no queue of a veth pair drops
+/// at, where a lost segment would be the tracker's; then as fast as they can,
+/// where it must be complete all the same.
+///
+/// iperf3 itself fails when a stream breaks or does not end properly.
+fn transfer(placement: Placement) {
+    // Two at once would measure each other.
+    static ALONE: Mutex<()> = Mutex::new(());
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let topology = Topology::new(placement).unwrap();
+    let without = measure(&topology, PACED);
+
+    let tracker = Tracker::start(&topology).unwrap();
+    let with = measure(&topology, PACED);
+    println!("{placement:?}: paced, without {without:?}, with {with:?}");
+    assert!(
+        with.resent <= without.resent + TOLERATED,
+        "of {} segments {} were sent again, {} of {} without the tracker",
+        with.segments(),
+        with.resent,
+        without.resent,
+        without.segments()
+    );
+    let complete = without.bytes * 9 / 10;
+    assert!(
+        with.bytes >= complete,
+        "{} octets, {} without",
+        with.bytes,
+        without.bytes
+    );
+
+    let unpaced = measure(&topology, &[]);
+    println!("{placement:?}: as fast as it goes, with {unpaced:?}");
+
+    let refused = tracker.stats().unwrap().met("refuse");
+    assert!(refused.is_empty(), "refused: {refused:?}");
+
+    let flows = tracker.list().unwrap();
+    let server = topology.server.at(Family::V4, PORT);
+    let tracked: u64 = flows
+        .iter()
+        .filter(|flow| flow.responder.at() == server)
+        .map(|flow| flow.initiator.bytes + flow.responder.bytes)
+        .sum();
+    let carried = with.bytes + unpaced.bytes;
+    assert!(
+        tracked >= carried,
+        "the tracker counted {tracked} octets, iperf3 carried {carried}"
+    );
+    tracker.stop().unwrap();
+}
+
+/// What iperf3 reports.
+#[derive(Debug)]
+struct Carried {
+    bytes: u64,
+    resent: u64,
+}
+
+impl Carried {
+    /// Full segments that would carry as much.
+    const fn segments(&self) -> u64 {
+        self.bytes / 1448
+    }
+}
+
+fn measure(topology: &Topology, pace: &[&str]) -> Carried {
+    let End { netns: client, .. } = &topology.client;
+    let server = topology.server.at(Family::V4, PORT);
+    let mut listening = Listening(
+        topology
+            .server
+            .netns
+            .command("iperf3")
+            .unwrap()
+            .args(["--server", "--one-off", "--bind", &server.ip().to_string()])
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("iperf3 is needed: Debian's package is `iperf3`"),
+    );
+    eventually(Duration::from_secs(5), || {
+        let sockets = tracker_tests::ss::Snapshot::take(&topology.server.netns)
+            .map_err(|error| format!("{error:#}"))?;
+        match sockets.0.iter().any(|socket| socket.local.port() == PORT) {
+            true => Ok(()),
+            false => Err("iperf3 does not listen".to_owned()),
+        }
+    });
+    let report = run(client
+        .command("iperf3")
+        .unwrap()
+        .args([
+            "--client",
+            &server.ip().to_string(),
+            "--json",
+            "--bidir",
+            "--parallel",
+            "4",
+            "--time",
+            SECONDS,
+        ])
+        .args(pace))
+    .unwrap();
+    assert!(
+        listening.0.wait().unwrap().success(),
+        "iperf3's server failed"
+    );
+
+    let report: Value = serde_json::from_str(&report).unwrap();
+    let sum = |which: &str, what: &str| {
+        let value = &report["end"][which][what];
+        value
+            .as_u64()
+            .unwrap_or_else(|| panic!("no end.{which}.{what} in {:#}", report["end"]))
+    };
+    Carried {
+        bytes: sum("sum_received", "bytes") + sum("sum_received_bidir_reverse", "bytes"),
+        resent: sum("sum_sent", "retransmits") + sum("sum_sent_bidir_reverse", "retransmits"),
+    }
+}
+
+/// A server that does not outlive a failed test.
+struct Listening(Child);
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        // Ended already, as a rule.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
