@@ -14,19 +14,20 @@ use crate::{
     cargo::cargo,
     paths,
     process::{capture, shown},
+    setup::Record,
 };
 
-/// Runs all checks and names those that failed.
+/// Runs all checks with the recorded toolchain and names those that failed.
 ///
 /// # Errors
 /// A check cannot be run at all.
-pub fn command() -> Result<ExitCode> {
+pub fn command(record: &Record) -> Result<ExitCode> {
     let mut failed = Vec::new();
     if let Err(error) = members_inherit_lints() {
         eprintln!("error: {error:#}");
         failed.push("lints of the workspace");
     }
-    for (name, mut check) in checks()? {
+    for (name, mut check) in checks(record)? {
         eprintln!("lint: {name}\n      $ {}", shown(&check));
         let status = check
             .status()
@@ -43,48 +44,87 @@ pub fn command() -> Result<ExitCode> {
     Ok(ExitCode::FAILURE)
 }
 
-fn checks() -> Result<Vec<(&'static str, Command)>> {
+fn checks(record: &Record) -> Result<Vec<(&'static str, Command)>> {
     // Over the whole workspace at once cargo would unite the features, and the
     // eBPF crate would get what is meant for the agent, with std.
-    let userspace = ["--workspace", "--exclude", "tracker-ebpf"];
-    // The host stands in for BPF: a minimal nightly has no clippy, and the code
-    // that differs between the two is small.
-    let kernel = ["--package", "tracker-ebpf", "--package", "tracker-common"];
-    // The eBPF program's page would overwrite that of the agent, its namesake.
-    let apart = paths::workspace()?.join("target/lint-ebpf");
+    let userspace = ["--workspace", "--exclude=tracker-ebpf"];
+    // In a folder of its own, for the eBPF program's page would overwrite that
+    // of the agent, its namesake, and the two differ in how they panic.
+    let target = paths::workspace()?.join("target/lint-ebpf");
+    let kernel = |command: &mut Command| {
+        command
+            .args(["--package=tracker-ebpf", "--package=tracker-common"])
+            .arg("--target-dir")
+            .arg(&target)
+            // There is no unwinding without std.
+            .env("CARGO_PROFILE_DEV_PANIC", "abort");
+    };
 
     let mut format = cargo()?;
     format.args(["fmt", "--all", "--check"]);
     let mut clippy = cargo()?;
-    clippy
-        .arg("clippy")
-        .args(userspace)
-        .args(["--all-targets", "--", "-Dwarnings"]);
+    clippy.arg("clippy").args(userspace);
+    clippy.args(["--all-targets", "--", "-Dwarnings"]);
+    // The host stands in for BPF, because clippy comes with neither the small
+    // nightly nor Debian's compiler; what is only there for BPF is seen by the
+    // compiler in the check after it.
     let mut clippy_kernel = cargo()?;
-    clippy_kernel
-        .arg("clippy")
-        .args(kernel)
-        .arg("--target-dir")
-        .arg(&apart);
+    kernel(clippy_kernel.arg("clippy"));
     clippy_kernel.args(["--", "-Dwarnings"]);
     let mut doc = cargo()?;
     doc.args(["doc", "--no-deps"])
         .args(userspace)
         .env("RUSTDOCFLAGS", "-Dwarnings");
     let mut doc_kernel = cargo()?;
-    doc_kernel
-        .args(["doc", "--no-deps"])
-        .args(kernel)
-        .arg("--target-dir")
-        .arg(&apart);
+    kernel(doc_kernel.args(["doc", "--no-deps"]));
     doc_kernel.env("RUSTDOCFLAGS", "-Dwarnings");
     Ok(vec![
         ("formatting", format),
         ("clippy", clippy),
         ("clippy for the eBPF side", clippy_kernel),
+        (
+            "compiler warnings of the eBPF side",
+            check_for_bpf(record, &target)?,
+        ),
         ("documentation", doc),
         ("documentation of the eBPF side", doc_kernel),
     ])
+}
+
+/// What aya-build runs, without linking and with warnings refused.
+fn check_for_bpf(record: &Record, target: &Path) -> Result<Command> {
+    let triple = if cfg!(target_endian = "big") {
+        "bpfeb"
+    } else {
+        "bpfel"
+    };
+    let arch = std::env::consts::ARCH;
+    let mut command = Command::new("rustup");
+    command
+        .current_dir(paths::workspace()?)
+        .args([
+            "run",
+            &record.toolchain,
+            "cargo",
+            "check",
+            "--package=tracker-ebpf",
+            "--bins",
+        ])
+        .args([
+            "--release",
+            &format!("--target={triple}-unknown-none"),
+            "-Zbuild-std=core",
+        ])
+        .arg("--target-dir")
+        .arg(target)
+        .env(
+            "CARGO_ENCODED_RUSTFLAGS",
+            format!("--cfg=bpf_target_arch=\"{arch}\"\x1f-Dwarnings"),
+        );
+    if record.bootstrap {
+        command.env("RUSTC_BOOTSTRAP", "1");
+    }
+    Ok(command)
 }
 
 #[derive(Deserialize)]

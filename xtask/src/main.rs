@@ -85,10 +85,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Run { lab: false, args } => run::agent(&args),
         Command::Run { lab: true, args } => run::lab(&args),
         Command::Test { filter, args } => test::command(filter.as_deref(), &args),
-        Command::Lint => {
-            setup::ensure(Purpose::Build)?;
-            lint::command()
-        }
+        Command::Lint => lint::command(&setup::ensure(Purpose::Build)?),
     }
 }
 

@@ -38,10 +38,10 @@ const PASSED_ON: [&str; 5] = [
 /// # Errors
 /// Set-up fails. Failing tests and builds are counted, not errors.
 pub fn command(filter: Option<&str>, args: &[OsString]) -> Result<ExitCode> {
-    // Said before an hour of building rather than after it.
+    // Without root there is no use in building first.
     privilege::as_root("true", &[], "loading eBPF programs, which the tests do,")?;
-    setup::ensure(Purpose::Test)?;
-    let objdump = setup::objdump()?;
+    let record = setup::ensure(Purpose::Test)?;
+    let objdump = setup::objdump(&record)?;
 
     let mut report = Report::default();
     heading("tests without root");

@@ -17,11 +17,11 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
+pub use self::record::Record;
 use self::{
     apt::Apt,
     choose::{Attempt, LinkerChoice, Mode, NIGHTLY},
     compiler::Compiler,
-    record::Record,
 };
 use crate::{paths, process::say};
 
@@ -60,19 +60,18 @@ pub fn command(again: bool) -> Result<ExitCode> {
 /// # Errors
 /// Something is missing and cannot be installed; the message says what, what
 /// was tried and what to do.
-pub fn ensure(purpose: Purpose) -> Result<()> {
+pub fn ensure(purpose: Purpose) -> Result<Record> {
     let mut apt = Apt::detect();
-    compiler_and_linker(false, &mut apt)?;
-    tools::ensure(purpose, &mut apt)
+    let record = compiler_and_linker(false, &mut apt)?;
+    tools::ensure(purpose, &mut apt)?;
+    Ok(record)
 }
 
 /// The disassembler for the tests; see [`tools::objdump`].
 ///
 /// # Errors
-/// As [`tools::objdump`], or there is no record yet.
-pub fn objdump() -> Result<PathBuf> {
-    let file = paths::record()?;
-    let record = Record::read(&file)?.with_context(|| format!("{} is gone", file.display()))?;
+/// As [`tools::objdump`].
+pub fn objdump(record: &Record) -> Result<PathBuf> {
     tools::objdump(record.linker_llvm, &mut Apt::detect())
 }
 
@@ -149,10 +148,13 @@ fn choose_and_install(mode: Mode, apt: &mut Apt) -> Result<Record> {
         match carry_out(attempt, oldest, apt) {
             Ok(record) => return Ok(record),
             Err(error) => {
+                let failure = format!("{}: {error:#}", describe(attempt));
                 if index + 1 < count {
-                    say(&format!("that way is closed, trying the next: {error:#}"));
+                    say(&format!(
+                        "trying the next way, as this one is closed: {failure}"
+                    ));
                 }
-                failures.push(format!("{}: {error:#}", describe(attempt)));
+                failures.push(failure);
             }
         }
     }
