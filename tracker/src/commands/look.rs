@@ -1,0 +1,105 @@
+//! One look at the pinned maps.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use nix::{ifaddrs::getifaddrs, net::if_::if_nameindex};
+use tracker_common::abi::{Family, Flow, Key, Live};
+
+use crate::{
+    datapath::Pinned,
+    view::{Clock, LocalAddresses, Names, Row},
+};
+
+/// A moment, and what was in force then.
+#[derive(Clone, Copy, Debug)]
+pub struct Look {
+    /// `CLOCK_MONOTONIC`, ns.
+    pub now_ns: u64,
+    /// Running configuration.
+    pub live: Live,
+    clock: Clock,
+}
+
+impl Look {
+    /// Begins a look.
+    ///
+    /// # Errors
+    ///
+    /// When the running configuration or the clock cannot be read.
+    pub fn begin(pinned: &Pinned) -> Result<Self> {
+        let now_ns = Pinned::now_ns()?;
+        let live = pinned.live()?;
+        Ok(Self { now_ns, live, clock: Clock::new(now_ns, live) })
+    }
+
+    /// Hands every element of the flow tables to `each`: the flow as the views
+    /// see it, or `None` for one that has expired.
+    ///
+    /// # Errors
+    ///
+    /// When a table cannot be read, or `each` fails.
+    pub fn flows(
+        &self,
+        pinned: &Pinned,
+        mut each: impl FnMut(Option<Row<'_>>) -> Result<()>,
+    ) -> Result<()> {
+        elements(pinned, |family, chunk| {
+            for (key, flow) in chunk {
+                each(Row::new(family, key, flow, &self.clock))?;
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Hands the flow tables to `each`, chunk by chunk.
+///
+/// # Errors
+///
+/// When a table cannot be read, or `each` fails.
+pub fn elements(
+    pinned: &Pinned,
+    mut each: impl FnMut(Family, &[(Key, Flow)]) -> Result<()>,
+) -> Result<()> {
+    for family in [Family::V4, Family::V6] {
+        let mut reader = pinned.flows(family)?;
+        while let Some(chunk) = reader.next_chunk()? {
+            each(family, chunk)?;
+        }
+    }
+    Ok(())
+}
+
+/// Names of this machine's interfaces.
+///
+/// # Errors
+///
+/// When they cannot be listed.
+pub fn names() -> Result<Names> {
+    let list = if_nameindex().context("cannot list this machine's network interfaces")?;
+    let pairs = list.iter().map(|one| (one.index(), one.name().to_string_lossy().into_owned()));
+    Ok(Names::new(pairs.collect::<Vec<_>>()))
+}
+
+/// Addresses of this machine's interfaces.
+///
+/// # Errors
+///
+/// When they cannot be listed.
+pub fn local_addresses() -> Result<LocalAddresses> {
+    let list = getifaddrs().context("cannot list this machine's addresses")?;
+    let addresses = list.filter_map(|interface| {
+        let address = interface.address?;
+        let v4 = address.as_sockaddr_in().map(|address| address.ip().into());
+        v4.or_else(|| address.as_sockaddr_in6().map(|address| address.ip().into()))
+    });
+    Ok(LocalAddresses::new(addresses))
+}
+
+/// The mode in which the ingress program was attached to the interface with
+/// this index: the target of a symbolic link beside the pins.
+pub fn xdp_mode(pin_dir: &Path, ifindex: u32) -> Option<String> {
+    let target = std::fs::read_link(pin_dir.join(format!("xdp_mode_{ifindex}"))).ok()?;
+    Some(target.to_string_lossy().into_owned())
+}

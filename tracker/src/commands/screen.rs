@@ -1,0 +1,153 @@
+//! The terminal while a live table is on it.
+
+use std::{
+    io::{self, BufWriter, Stdout, Write},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use crossterm::{
+    cursor::{Hide, MoveTo, Show},
+    event::{self, Event, KeyCode, KeyEventKind, KeyModifiers},
+    execute, queue,
+    terminal::{
+        BeginSynchronizedUpdate, Clear, ClearType, EndSynchronizedUpdate, EnterAlternateScreen,
+        LeaveAlternateScreen, disable_raw_mode, enable_raw_mode, size,
+    },
+};
+
+/// The alternate screen in raw mode. Dropping it gives the terminal back as it
+/// was, whatever happened.
+#[derive(Debug)]
+pub struct Screen {
+    out: BufWriter<Stdout>,
+}
+
+/// Space on the screen in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// In a line.
+    pub width: usize,
+    /// Lines.
+    pub height: usize,
+}
+
+/// Why a wait ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// The time is over.
+    Timeout,
+    /// The screen is to be drawn again: its size changed, or somebody wants it.
+    Redraw,
+    /// The user wants to leave.
+    Quit,
+}
+
+impl Screen {
+    /// Takes the terminal.
+    ///
+    /// # Errors
+    ///
+    /// When there is none or it refuses.
+    pub fn enter() -> Result<Self> {
+        enable_raw_mode().context("cannot take the terminal over")?;
+        // From here on dropping it undoes what was done.
+        let mut screen = Self { out: BufWriter::with_capacity(1 << 16, io::stdout()) };
+        execute!(screen.out, EnterAlternateScreen, Hide).context("cannot write to the terminal")?;
+        Ok(screen)
+    }
+
+    /// How much fits.
+    ///
+    /// # Errors
+    ///
+    /// When the terminal does not tell.
+    pub fn size() -> Result<Size> {
+        let (width, height) = size().context("cannot ask the terminal for its size")?;
+        Ok(Size { width: width.into(), height: height.into() })
+    }
+
+    /// Shows `frame`, whose lines must fit.
+    ///
+    /// # Errors
+    ///
+    /// When the terminal cannot be written.
+    pub fn draw(&mut self, frame: &[u8]) -> io::Result<()> {
+        let frame = frame.strip_suffix(b"\n").unwrap_or(frame);
+        queue!(self.out, BeginSynchronizedUpdate, MoveTo(0, 0))?;
+        for (number, line) in frame.split(|&byte| byte == b'\n').enumerate() {
+            if number > 0 {
+                self.out.write_all(b"\r\n")?;
+            }
+            self.out.write_all(line)?;
+            queue!(self.out, Clear(ClearType::UntilNewLine))?;
+        }
+        queue!(self.out, Clear(ClearType::FromCursorDown), EndSynchronizedUpdate)?;
+        self.out.flush()
+    }
+
+    /// Waits for a key, a new size, or `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// When the terminal cannot be read.
+    pub fn wait(timeout: Duration) -> io::Result<Wake> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if !event::poll(left)? {
+                return Ok(Wake::Timeout);
+            }
+            if let Some(wake) = wake(&event::read()?) {
+                return Ok(wake);
+            }
+        }
+    }
+}
+
+/// What an event of the terminal asks for.
+fn wake(event: &Event) -> Option<Wake> {
+    match event {
+        Event::Resize(..) => Some(Wake::Redraw),
+        Event::Key(key) if key.kind != KeyEventKind::Release => match key.code {
+            KeyCode::Char('q' | 'Q') | KeyCode::Esc => Some(Wake::Quit),
+            // In raw mode Ctrl-C is a key like others.
+            KeyCode::Char('c' | 'd') if key.modifiers.contains(KeyModifiers::CONTROL) => {
+                Some(Wake::Quit)
+            }
+            KeyCode::Char(' ') => Some(Wake::Redraw),
+            KeyCode::Char('l') if key.modifiers.contains(KeyModifiers::CONTROL) => {
+                Some(Wake::Redraw)
+            }
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        let shown = execute!(self.out, Show, LeaveAlternateScreen);
+        let cooked = disable_raw_mode();
+        for error in [shown, cooked].into_iter().filter_map(Result::err) {
+            tracing::warn!("cannot give the terminal back as it was (`reset` does): {error}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crossterm::event::KeyEvent;
+
+    use super::*;
+
+    #[test]
+    fn q_escape_and_control_c_quit() {
+        let key = |code, modifiers| wake(&Event::Key(KeyEvent::new(code, modifiers)));
+        assert_eq!(key(KeyCode::Char('q'), KeyModifiers::NONE), Some(Wake::Quit));
+        assert_eq!(key(KeyCode::Esc, KeyModifiers::NONE), Some(Wake::Quit));
+        assert_eq!(key(KeyCode::Char('c'), KeyModifiers::CONTROL), Some(Wake::Quit));
+        assert_eq!(key(KeyCode::Char('c'), KeyModifiers::NONE), None);
+        assert_eq!(wake(&Event::Resize(80, 24)), Some(Wake::Redraw));
+    }
+}

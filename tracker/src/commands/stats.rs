@@ -1,0 +1,61 @@
+//! `tracker stats`: counters, fill and health.
+
+use std::io::Write;
+
+use anyhow::Result;
+use tracker_common::abi::interface_flags;
+
+use super::look::{Look, names, xdp_mode};
+use crate::{
+    cli::{StatsArgs, StatsFormat},
+    datapath::Pinned,
+    view::stats::{Flows, Interface, Program, Snapshot},
+};
+
+/// Writes the statistics to `out`.
+pub fn stats(args: &StatsArgs, out: &mut impl Write) -> Result<()> {
+    let snapshot = snapshot(&Pinned::open(&args.pin.pin_dir)?)?;
+    match args.output {
+        StatsFormat::Table => snapshot.table(out, args.verbose)?,
+        StatsFormat::Json => snapshot.json(out)?,
+    }
+    Ok(out.flush()?)
+}
+
+fn snapshot(pinned: &Pinned) -> Result<Snapshot> {
+    let look = Look::begin(pinned)?;
+    let mut flows = Flows::default();
+    look.flows(pinned, |row| {
+        match row {
+            Some(row) => flows.count(&row),
+            None => flows.count_expired(),
+        }
+        Ok(())
+    })?;
+    let names = names()?;
+    let interfaces = pinned.interfaces()?.into_iter().map(|(index, interface)| Interface {
+        name: names.plain(index),
+        index,
+        xdp: xdp_mode(pinned.dir(), index),
+        ingress: interface.flags & interface_flags::INGRESS != 0,
+        strips_tags: interface.flags & interface_flags::STRIPS_TAGS != 0,
+    });
+    let programs = pinned.programs()?.into_iter().map(|program| Program {
+        name: program.name,
+        id: program.id,
+        verified_instructions: program.verified_instructions,
+        translated_bytes: program.translated_bytes,
+        jited_bytes: program.jited_bytes,
+    });
+    Ok(Snapshot {
+        now_ns: look.now_ns,
+        live: look.live,
+        gauges: pinned.gauges()?,
+        reasons: pinned.reasons()?,
+        lost: pinned.lost()?,
+        interfaces: interfaces.collect(),
+        programs: programs.collect(),
+        maps: Vec::new(),
+        flows,
+    })
+}
