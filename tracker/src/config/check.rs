@@ -243,6 +243,19 @@ mod tests {
     }
 
     #[test]
+    fn the_documented_profiles_are_the_programs() {
+        let text = include_str!("../../../docs/configuration.md");
+        for class in Class::ALL {
+            let row = format!("| `{}` |", class.as_str());
+            let row = text.lines().find(|line| line.starts_with(&row)).unwrap();
+            let documented: Vec<u32> =
+                row.split('|').filter_map(|cell| cell.trim().parse().ok()).collect();
+            let seconds = Profile::ALL.map(|profile| profile.seconds()[class as usize]);
+            assert_eq!(documented, seconds, "{}", class.as_str());
+        }
+    }
+
+    #[test]
     fn flags_win_over_the_file() {
         let text = "interfaces = [\"eth0\"]\nrole = \"host\"\nxdp = \"native\"\npin_dir = \"/a\"\n";
         let file = file::parse(text, Path::new("t")).unwrap();
