@@ -1,0 +1,50 @@
+//! The kernel side as userspace sees it: the only module that names aya.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `features` | what the kernel must offer |
+//! | `load` | the objects, and what is fixed at load |
+//! | `active` | the tracker of a running agent: load, attach, adopt, end |
+//! | `attach`, `nic` | the hooks on an interface, and what is asked of it |
+//! | `pins`, `pinned`, `unload` | the pin directory: holding, reading, removing it |
+//! | `tables`, `batch`, `ring` | typed access to the maps |
+//! | `reap` | removal of flows by the kernel's judgement |
+//! | `trial` | the loaded programs in the hands of tests |
+//! | `sys` | system calls that aya does not offer |
+
+mod active;
+mod attach;
+mod batch;
+mod error;
+mod facts;
+mod features;
+mod load;
+mod log;
+mod names;
+mod nic;
+mod pinned;
+mod pins;
+mod reap;
+mod ring;
+mod sys;
+mod tables;
+mod trial;
+mod unload;
+
+pub use self::{
+    active::{Active, Attached, Egress},
+    attach::XdpMode,
+    batch::FlowReader,
+    error::{Error, Result},
+    facts::ProgramFacts,
+    features::{Kernel, check as check_features},
+    load::LoadOptions,
+    log::ProgramLog,
+    nic::{Nic, index_of, name_of, names as interface_names},
+    pinned::Pinned,
+    reap::ReapTotals,
+    ring::EventRing,
+    tables::Tables,
+    trial::{Loaded, Place, Ran, Run, load_for_bench, load_for_test},
+    unload::{Unloaded, unload},
+};

@@ -1,0 +1,200 @@
+//! What the tracker asks of a network interface.
+//!
+//! Everything goes through sockets, which belong to the network namespace of
+//! the thread; /sys/class/net shows the one that was current when /sys was
+//! mounted.
+
+use std::{
+    io, mem,
+    os::fd::{AsRawFd, FromRawFd, OwnedFd},
+};
+
+use anyhow::{Context as _, Result, bail};
+use nix::net::if_::{if_indextoname, if_nameindex, if_nametoindex};
+
+/// Answers the features of an interface as bits (`ETHTOOL_GFLAGS` in
+/// include/uapi/linux/ethtool.h).
+const ETHTOOL_GFLAGS: u32 = 0x25;
+/// The interface takes the VLAN tag out of a frame it receives and hands it
+/// over beside the frame (`ETH_FLAG_RXVLAN`).
+const ETH_FLAG_RXVLAN: u32 = 1 << 8;
+
+/// An interface, as far as the tracker cares.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nic {
+    /// Its name.
+    pub name: String,
+    /// Its index.
+    pub index: u32,
+    /// It is the loopback interface.
+    pub loopback: bool,
+    /// It takes VLAN tags out of frames before an XDP program sees them.
+    ///
+    /// In native mode a driver that offloads the tag leaves it in the receive
+    /// descriptor; in generic mode it is in the socket buffer's metadata. A
+    /// program sees the frame without it either way. veth hands over the
+    /// sender's metadata, with the same effect.
+    pub strips_tags: bool,
+}
+
+impl Nic {
+    /// Looks `name` up.
+    ///
+    /// # Errors
+    ///
+    /// There is no such interface, or it does not carry Ethernet frames.
+    pub fn find(name: &str) -> Result<Self> {
+        let Some(index) = index_of(name) else {
+            bail!(
+                "there is no network interface `{name}`; there are: {}",
+                names().join(", ")
+            );
+        };
+        let socket = socket().context("cannot open a socket to ask about network interfaces")?;
+        let hardware = hardware(&socket, name)
+            .with_context(|| format!("cannot ask for the hardware type of interface `{name}`"))?;
+        let loopback = hardware == libc::ARPHRD_LOOPBACK;
+        if !loopback && hardware != libc::ARPHRD_ETHER {
+            bail!(
+                "interface `{name}` carries no Ethernet frames (its hardware type is {hardware}{}), \
+                 and the tracker reads nothing else; name the interface underneath it",
+                if hardware == libc::ARPHRD_NONE {
+                    ", a tunnel"
+                } else {
+                    ""
+                }
+            );
+        }
+        // An interface that does not answer has no such feature to turn on.
+        let strips_tags =
+            !loopback && ethtool_flags(&socket, name).unwrap_or(0) & ETH_FLAG_RXVLAN != 0;
+        Ok(Self {
+            name: name.to_owned(),
+            index,
+            loopback,
+            strips_tags,
+        })
+    }
+}
+
+/// Index of the interface `name`, `None` when there is none.
+#[must_use]
+pub fn index_of(name: &str) -> Option<u32> {
+    if_nametoindex(name).ok()
+}
+
+/// Name of the interface with this index, `None` when there is none.
+#[must_use]
+pub fn name_of(index: u32) -> Option<String> {
+    if_indextoname(index)
+        .ok()
+        .map(|name| name.to_string_lossy().into_owned())
+}
+
+/// Names of all interfaces of this network namespace.
+#[must_use]
+pub fn names() -> Vec<String> {
+    if_nameindex().map_or_else(
+        |_| Vec::new(),
+        |list| {
+            list.iter()
+                .map(|interface| interface.name().to_string_lossy().into_owned())
+                .collect()
+        },
+    )
+}
+
+/// A socket for interface requests; it sends nothing.
+fn socket() -> io::Result<OwnedFd> {
+    // SAFETY: socket(2) takes no pointers.
+    let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor is new and ours.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// A request about the interface `name`.
+fn request(name: &str) -> io::Result<libc::ifreq> {
+    // SAFETY: `ifreq` is a C struct of integers and pointers; zero is a value.
+    let mut request: libc::ifreq = unsafe { mem::zeroed() };
+    // One byte stays for the terminator.
+    if name.len() >= request.ifr_name.len() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = from.cast_signed();
+    }
+    Ok(request)
+}
+
+/// Hardware type of the interface (`ARPHRD_*` in include/uapi/linux/if_arp.h).
+fn hardware(socket: &OwnedFd, name: &str) -> io::Result<u16> {
+    let mut request = request(name)?;
+    // SAFETY: SIOCGIFHWADDR fills the `ifreq` it is given.
+    let result = unsafe {
+        libc::ioctl(
+            socket.as_raw_fd(),
+            libc::SIOCGIFHWADDR as _,
+            &raw mut request,
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: SIOCGIFHWADDR wrote this member.
+    Ok(unsafe { request.ifr_ifru.ifru_hwaddr.sa_family })
+}
+
+/// `struct ethtool_value`.
+#[repr(C)]
+struct EthtoolValue {
+    command: u32,
+    data: u32,
+}
+
+fn ethtool_flags(socket: &OwnedFd, name: &str) -> io::Result<u32> {
+    let mut value = EthtoolValue {
+        command: ETHTOOL_GFLAGS,
+        data: 0,
+    };
+    let mut request = request(name)?;
+    request.ifr_ifru.ifru_data = (&raw mut value).cast();
+    // SAFETY: SIOCETHTOOL with this command reads and writes the structure
+    // that `ifru_data` points to, which outlives the call.
+    let result =
+        unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL as _, &raw mut request) };
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(value.data)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_is_found_and_known_for_what_it_is() {
+        let lo = Nic::find("lo").unwrap();
+        assert!(lo.loopback && !lo.strips_tags);
+        assert_eq!(name_of(lo.index).as_deref(), Some("lo"));
+    }
+
+    #[test]
+    fn an_unknown_interface_is_answered_with_the_known_ones() {
+        let error = Nic::find("nosuchif0").unwrap_err().to_string();
+        assert!(
+            error.contains("`nosuchif0`") && error.contains("lo"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_name_that_the_kernel_cannot_hold_is_refused() {
+        assert!(request("a-name-of-sixteen").is_err());
+        assert!(request("fifteen-letters").is_ok());
+    }
+}

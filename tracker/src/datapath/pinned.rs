@@ -1,0 +1,156 @@
+//! A tracker reached through its pins: with or without an agent.
+
+use std::{
+    io,
+    ops::Deref,
+    path::{Path, PathBuf},
+};
+
+use aya::{
+    maps::{Map, MapData, MapError},
+    programs::{ProgramError, ProgramInfo, SchedClassifier},
+};
+use nix::time::{ClockId, clock_gettime};
+use tracker_common::abi::{Cause, Family, Key};
+
+use super::{
+    error::{Error, Result},
+    facts::ProgramFacts,
+    names, pins,
+    reap::{self, ReapTotals},
+    tables::Tables,
+};
+
+/// The tracker that is pinned in a directory.
+///
+/// Dereferences to its [`Tables`].
+pub struct Pinned {
+    dir: PathBuf,
+    tables: Tables,
+}
+
+impl Pinned {
+    /// Opens the maps pinned at `dir`.
+    ///
+    /// # Errors
+    ///
+    /// There is no tracker, one of another layout, an incomplete one, or the
+    /// pins may not be read.
+    pub fn open(dir: &Path) -> Result<Self> {
+        pins::check(dir)?;
+        let tables = Tables::collect(|name| {
+            match MapData::from_pin(dir.join(name)).and_then(Map::from_map_data) {
+                Ok(map) => Ok(map),
+                Err(MapError::SyscallError(error)) => {
+                    Err(failed_to_open(dir, name, error.io_error))
+                }
+                Err(source) => Err(Error::Map {
+                    action: "open",
+                    map: name,
+                    source,
+                }),
+            }
+        })?;
+        Ok(Self {
+            dir: dir.to_owned(),
+            tables,
+        })
+    }
+
+    /// The programs' clock: coarse `CLOCK_MONOTONIC`, ns.
+    ///
+    /// # Errors
+    ///
+    /// The kernel has no such clock.
+    pub fn now_ns() -> Result<u64> {
+        let now = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE)
+            .map_err(|errno| Error::Clock(errno.into()))?;
+        // Time since boot, so neither is negative.
+        Ok(now.tv_sec().unsigned_abs() * 1_000_000_000 + now.tv_nsec().unsigned_abs())
+    }
+
+    /// The pin directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// What the kernel knows about the programs.
+    ///
+    /// # Errors
+    ///
+    /// A program's pin is missing or cannot be opened.
+    pub fn programs(&self) -> Result<Vec<ProgramFacts>> {
+        names::PROGRAMS
+            .iter()
+            .map(|&(program, pin)| {
+                let info = ProgramInfo::from_pin(self.dir.join(pin))
+                    .map_err(|source| self.program_error(program, source))?;
+                Ok(ProgramFacts::of(program, &info))
+            })
+            .collect()
+    }
+
+    /// Asks the kernel to remove flows, each named by its key and the
+    /// generation that was seen. `Expired` is judged again there; the other
+    /// causes remove the flow if it is still that one.
+    ///
+    /// Requests of several processes wait for each other.
+    ///
+    /// # Errors
+    ///
+    /// The request cannot be made; some of the flows may be gone.
+    pub fn remove(&self, cause: Cause, candidates: &[(Family, Key, u32)]) -> Result<ReapTotals> {
+        if candidates.is_empty() {
+            return Ok(ReapTotals::default());
+        }
+        let _turn = pins::lock_reaper(&self.dir)?;
+        // Opened each time: an agent may have replaced it meanwhile.
+        let reaper = SchedClassifier::from_pin(self.dir.join(names::program_pin(names::REAP)))
+            .map_err(|source| self.program_error(names::REAP, source))?;
+        reap::reap(&self.tables, &reaper, cause, candidates)
+    }
+
+    fn program_error(&self, program: &'static str, source: ProgramError) -> Error {
+        match source {
+            ProgramError::SyscallError(error)
+                if error.io_error.kind() == io::ErrorKind::NotFound =>
+            {
+                Error::Incomplete {
+                    dir: self.dir.clone(),
+                    name: names::program_pin(program).to_owned(),
+                }
+            }
+            source => Error::Program {
+                action: "open",
+                program,
+                source,
+            },
+        }
+    }
+}
+
+impl Deref for Pinned {
+    type Target = Tables;
+
+    fn deref(&self) -> &Tables {
+        &self.tables
+    }
+}
+
+fn failed_to_open(dir: &Path, name: &'static str, error: io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::NotFound => Error::Incomplete {
+            dir: dir.to_owned(),
+            name: name.to_owned(),
+        },
+        io::ErrorKind::PermissionDenied => Error::Denied {
+            dir: dir.to_owned(),
+        },
+        _ => Error::Io {
+            action: "open",
+            path: dir.join(name),
+            source: error,
+        },
+    }
+}
