@@ -4,8 +4,14 @@
 //! |---|---|
 //! | [`cli`] | the command line: definitions only |
 //! | [`config`] | what was typed → a checked configuration |
+//! | [`datapath`] | the kernel side: programs, hooks, maps, pins |
+//! | [`agent`] | what runs beside the datapath: sweeps, events, signals |
 //! | [`view`] | what was read → what people and scripts see |
+//! | [`commands`] | the verbs, which put the above together |
 
+pub mod agent;
 pub mod cli;
+pub mod commands;
 pub mod config;
+pub mod datapath;
 pub mod view;
