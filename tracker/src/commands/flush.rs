@@ -16,8 +16,10 @@ pub fn flush(args: &PinArgs, out: &mut impl Write) -> Result<()> {
     let pinned = Pinned::open(&args.pin_dir)?;
     let mut totals = ReapTotals::default();
     look::elements(&pinned, |family, chunk| {
-        let candidates: Vec<_> =
-            chunk.iter().map(|(key, flow)| (family, *key, flow.generation)).collect();
+        let candidates: Vec<_> = chunk
+            .iter()
+            .map(|(key, flow)| (family, *key, flow.generation))
+            .collect();
         totals.add(pinned.remove(Cause::Flushed, &candidates)?);
         Ok(())
     })?;

@@ -72,7 +72,11 @@ struct Picture {
 
 impl Picture {
     fn new(local: LocalAddresses, colours: bool) -> Self {
-        Self { table: Table::new(local, colours), colours, frame: Vec::new() }
+        Self {
+            table: Table::new(local, colours),
+            colours,
+            frame: Vec::new(),
+        }
     }
 
     /// Draws the pinned flows into `size`.
@@ -107,7 +111,11 @@ impl Picture {
         };
         self.table.write(&mut self.frame, fit)?;
         if let Some(footer) = footer {
-            let line: String = footer.chars().filter(|c| !c.is_control()).take(size.width).collect();
+            let line: String = footer
+                .chars()
+                .filter(|c| !c.is_control())
+                .take(size.width)
+                .collect();
             self.frame.write_all(line.as_bytes())?;
         }
         Ok(&self.frame)

@@ -14,6 +14,10 @@ use tracing_subscriber::{EnvFilter, filter::LevelFilter, fmt::MakeWriter};
 /// Says how much is logged, as tracing-subscriber's `EnvFilter` reads it.
 const LEVEL: &str = "TRACKER_LOG";
 
+/// What only the developers of these crates want at the level of ours: they log
+/// each relocation. `TRACKER_LOG=debug,aya_obj=debug` overrules it.
+const QUIET: &str = "aya=info,aya_obj=info";
+
 /// Lines that are held back at most; of more, the oldest are dropped.
 const HELD: usize = 1000;
 
@@ -36,12 +40,12 @@ impl Log {
     /// When `TRACKER_LOG` is not understood.
     pub fn install() -> Result<Self> {
         let log = Self::default();
+        let wanted = std::env::var(LEVEL).unwrap_or_default();
         let filter = EnvFilter::builder()
             .with_default_directive(LevelFilter::INFO.into())
-            .with_env_var(LEVEL)
-            .from_env()
+            .parse(format!("{QUIET},{wanted}"))
             .with_context(|| {
-                format!("{LEVEL} must name a level: error, warn, info, debug or trace")
+                format!("{LEVEL} is `{wanted}`, not a level: error, warn, info, debug or trace")
             })?;
         tracing_subscriber::fmt()
             .with_env_filter(filter)
@@ -83,7 +87,10 @@ impl Log {
     #[must_use]
     pub fn newest(&self) -> Option<String> {
         let state = self.state();
-        state.held.back().map(|line| String::from_utf8_lossy(line).trim_end().to_owned())
+        state
+            .held
+            .back()
+            .map(|line| String::from_utf8_lossy(line).trim_end().to_owned())
     }
 
     /// Lines are added whole, so a thread that panicked left nothing half done.
@@ -133,7 +140,9 @@ mod tests {
         let log = Log::default();
         log.state().holding = true;
         for number in 0..HELD + 5 {
-            log.make_writer().write_all(format!("line {number}\n").as_bytes()).unwrap();
+            log.make_writer()
+                .write_all(format!("line {number}\n").as_bytes())
+                .unwrap();
         }
         assert_eq!(log.newest().as_deref(), Some("line 1004"));
         assert_eq!((log.state().held.len(), log.state().dropped), (HELD, 5));

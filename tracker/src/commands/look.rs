@@ -30,7 +30,11 @@ impl Look {
     pub fn begin(pinned: &Pinned) -> Result<Self> {
         let now_ns = Pinned::now_ns()?;
         let live = pinned.live()?;
-        Ok(Self { now_ns, live, clock: Clock::new(now_ns, live) })
+        Ok(Self {
+            now_ns,
+            live,
+            clock: Clock::new(now_ns, live),
+        })
     }
 
     /// Hands every element of the flow tables to `each`: the flow as the views
@@ -78,7 +82,9 @@ pub fn elements(
 /// When they cannot be listed.
 pub fn names() -> Result<Names> {
     let list = if_nameindex().context("cannot list this machine's network interfaces")?;
-    let pairs = list.iter().map(|one| (one.index(), one.name().to_string_lossy().into_owned()));
+    let pairs = list
+        .iter()
+        .map(|one| (one.index(), one.name().to_string_lossy().into_owned()));
     Ok(Names::new(pairs.collect::<Vec<_>>()))
 }
 

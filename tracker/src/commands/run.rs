@@ -45,6 +45,8 @@ pub fn run(args: &RunArgs) -> Result<()> {
     let stop = Arc::clone(&viewer.stop);
     let mut thread: Option<JoinHandle<()>> = None;
 
+    // The verifier takes its time, and nothing can be seen meanwhile.
+    tracing::info!("loading the programs for {}", interfaces.join(", "));
     let runtime = Runtime::new().context("cannot start the threads of the agent")?;
     let result = runtime.block_on(agent::run(
         config,

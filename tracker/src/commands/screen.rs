@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use crossterm::{
     cursor::{Hide, MoveTo, Show},
-    event::{self, Event, KeyCode, KeyEventKind, KeyModifiers},
+    event::{self, Event, KeyModifiers},
     execute, queue,
     terminal::{
         BeginSynchronizedUpdate, Clear, ClearType, EndSynchronizedUpdate, EnterAlternateScreen,
@@ -52,7 +52,9 @@ impl Screen {
     pub fn enter() -> Result<Self> {
         enable_raw_mode().context("cannot take the terminal over")?;
         // From here on dropping it undoes what was done.
-        let mut screen = Self { out: BufWriter::with_capacity(1 << 16, io::stdout()) };
+        let mut screen = Self {
+            out: BufWriter::with_capacity(1 << 16, io::stdout()),
+        };
         execute!(screen.out, EnterAlternateScreen, Hide).context("cannot write to the terminal")?;
         Ok(screen)
     }
@@ -64,7 +66,10 @@ impl Screen {
     /// When the terminal does not tell.
     pub fn size() -> Result<Size> {
         let (width, height) = size().context("cannot ask the terminal for its size")?;
-        Ok(Size { width: width.into(), height: height.into() })
+        Ok(Size {
+            width: width.into(),
+            height: height.into(),
+        })
     }
 
     /// Shows `frame`, whose lines must fit.
@@ -82,7 +87,11 @@ impl Screen {
             self.out.write_all(line)?;
             queue!(self.out, Clear(ClearType::UntilNewLine))?;
         }
-        queue!(self.out, Clear(ClearType::FromCursorDown), EndSynchronizedUpdate)?;
+        queue!(
+            self.out,
+            Clear(ClearType::FromCursorDown),
+            EndSynchronizedUpdate
+        )?;
         self.out.flush()
     }
 
@@ -107,20 +116,25 @@ impl Screen {
 
 /// What an event of the terminal asks for.
 fn wake(event: &Event) -> Option<Wake> {
-    match event {
-        Event::Resize(..) => Some(Wake::Redraw),
-        Event::Key(key) if key.kind != KeyEventKind::Release => match key.code {
-            KeyCode::Char('q' | 'Q') | KeyCode::Esc => Some(Wake::Quit),
-            // In raw mode Ctrl-C is a key like others.
-            KeyCode::Char('c' | 'd') if key.modifiers.contains(KeyModifiers::CONTROL) => {
-                Some(Wake::Quit)
-            }
-            KeyCode::Char(' ') => Some(Wake::Redraw),
-            KeyCode::Char('l') if key.modifiers.contains(KeyModifiers::CONTROL) => {
-                Some(Wake::Redraw)
-            }
-            _ => None,
-        },
+    if matches!(event, Event::Resize(..)) {
+        return Some(Wake::Redraw);
+    }
+    let key = event
+        .as_key_press_event()
+        .or_else(|| event.as_key_repeat_event())?;
+    // In raw mode Ctrl-C is a key like others.
+    let control = key.modifiers.contains(KeyModifiers::CONTROL);
+    let quits = match key.code.as_char() {
+        Some('c' | 'd') => control,
+        Some('q' | 'Q') => true,
+        _ => key.code.is_esc(),
+    };
+    if quits {
+        return Some(Wake::Quit);
+    }
+    match key.code.as_char() {
+        Some(' ') => Some(Wake::Redraw),
+        Some('l') if control => Some(Wake::Redraw),
         _ => None,
     }
 }
@@ -137,16 +151,22 @@ impl Drop for Screen {
 
 #[cfg(test)]
 mod tests {
-    use crossterm::event::KeyEvent;
+    use crossterm::event::{KeyCode, KeyEvent};
 
     use super::*;
 
     #[test]
     fn q_escape_and_control_c_quit() {
         let key = |code, modifiers| wake(&Event::Key(KeyEvent::new(code, modifiers)));
-        assert_eq!(key(KeyCode::Char('q'), KeyModifiers::NONE), Some(Wake::Quit));
+        assert_eq!(
+            key(KeyCode::Char('q'), KeyModifiers::NONE),
+            Some(Wake::Quit)
+        );
         assert_eq!(key(KeyCode::Esc, KeyModifiers::NONE), Some(Wake::Quit));
-        assert_eq!(key(KeyCode::Char('c'), KeyModifiers::CONTROL), Some(Wake::Quit));
+        assert_eq!(
+            key(KeyCode::Char('c'), KeyModifiers::CONTROL),
+            Some(Wake::Quit)
+        );
         assert_eq!(key(KeyCode::Char('c'), KeyModifiers::NONE), None);
         assert_eq!(wake(&Event::Resize(80, 24)), Some(Wake::Redraw));
     }

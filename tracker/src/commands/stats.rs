@@ -33,13 +33,16 @@ fn snapshot(pinned: &Pinned) -> Result<Snapshot> {
         Ok(())
     })?;
     let names = names()?;
-    let interfaces = pinned.interfaces()?.into_iter().map(|(index, interface)| Interface {
-        name: names.plain(index),
-        index,
-        xdp: xdp_mode(pinned.dir(), index),
-        ingress: interface.flags & interface_flags::INGRESS != 0,
-        strips_tags: interface.flags & interface_flags::STRIPS_TAGS != 0,
-    });
+    let interfaces = pinned
+        .interfaces()?
+        .into_iter()
+        .map(|(index, interface)| Interface {
+            name: names.plain(index),
+            index,
+            xdp: xdp_mode(pinned.dir(), index),
+            ingress: interface.flags & interface_flags::INGRESS != 0,
+            strips_tags: interface.flags & interface_flags::STRIPS_TAGS != 0,
+        });
     let programs = pinned.programs()?.into_iter().map(|program| Program {
         name: program.name,
         id: program.id,
