@@ -2,7 +2,10 @@
 
 use std::{
     io::Write as _,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -30,24 +33,31 @@ pub enum Ended {
     Stopped,
 }
 
-/// Shows the flows of `pinned` on the terminal, anew every `interval`,
-/// until the user leaves or `stop` is set. `footer` gives the last line.
+/// Shows flows on the terminal, anew every `interval`, until the user leaves or
+/// `stop` is set. `pinned` is asked for the maps before each frame; an error
+/// after the first is shown and tried again, since a tracker may come back.
+/// `footer` gives the last line.
 ///
 /// # Errors
 ///
-/// When the maps cannot be read or the terminal not be used. The terminal is
-/// given back all the same.
+/// When the maps cannot be read at first, or the terminal not be used. The
+/// terminal is given back all the same.
 pub fn show(
-    pinned: &Pinned,
+    pinned: impl Fn() -> Result<Arc<Pinned>>,
     interval: Duration,
     stop: &AtomicBool,
     footer: impl Fn() -> Option<String>,
 ) -> Result<Ended> {
     let mut picture = Picture::new(local_addresses()?, colours());
+    pinned()?;
     let mut screen = Screen::enter()?;
     loop {
         let drawn = Instant::now();
-        screen.draw(picture.frame(pinned, Screen::size()?, footer())?)?;
+        let size = Screen::size();
+        if let Err(error) = pinned().and_then(|pinned| picture.draw(&pinned, size, footer())) {
+            picture.draw_error(&error, size)?;
+        }
+        screen.draw(&picture.frame)?;
         loop {
             if stop.load(Ordering::Relaxed) {
                 return Ok(Ended::Stopped);
@@ -80,7 +90,7 @@ impl Picture {
     }
 
     /// Draws the pinned flows into `size`.
-    fn frame(&mut self, pinned: &Pinned, size: Size, footer: Option<String>) -> Result<&[u8]> {
+    fn draw(&mut self, pinned: &Pinned, size: Size, footer: Option<String>) -> Result<()> {
         let look = Look::begin(pinned)?;
         self.table.clear();
         look.flows(pinned, |row| {
@@ -111,13 +121,25 @@ impl Picture {
         };
         self.table.write(&mut self.frame, fit)?;
         if let Some(footer) = footer {
-            let line: String = footer
-                .chars()
-                .filter(|c| !c.is_control())
-                .take(size.width)
-                .collect();
-            self.frame.write_all(line.as_bytes())?;
+            let line: String = footer.chars().take(size.width).collect();
+            self.text(&line, size)?;
         }
-        Ok(&self.frame)
+        Ok(())
+    }
+
+    /// Draws why there is nothing else.
+    fn draw_error(&mut self, error: &anyhow::Error, size: Size) -> Result<()> {
+        self.frame.clear();
+        self.text("tracker | q quits", size)?;
+        self.text(&format!("error: {error:#}"), size)
+    }
+
+    /// Adds lines of text, folded to the width.
+    fn text(&mut self, text: &str, size: Size) -> Result<()> {
+        let characters: Vec<char> = text.chars().filter(|c| !c.is_control()).collect();
+        for line in characters.chunks(size.width.max(1)) {
+            writeln!(self.frame, "{}", line.iter().collect::<String>())?;
+        }
+        Ok(())
     }
 }

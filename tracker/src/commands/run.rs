@@ -39,7 +39,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
     let shutdown = CancellationToken::new();
     let viewer = Viewer {
         stop: Arc::new(AtomicBool::new(false)),
-        log,
+        log: log.clone(),
         shutdown: shutdown.clone(),
     };
     let stop = Arc::clone(&viewer.stop);
@@ -61,6 +61,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
     ));
     stop.store(true, Ordering::Relaxed);
     if let Some(Err(_)) = thread.map(JoinHandle::join) {
+        log.release().context("cannot write to stderr")?;
         tracing::error!("the live table ended by a fault of this program");
     }
     result
@@ -99,8 +100,9 @@ struct Viewer {
 impl Viewer {
     /// Until the user leaves, which ends the agent, or the agent ends. Without
     /// the table the agent goes on and logs.
-    fn show(self, pinned: &Pinned) {
+    fn show(self, pinned: &Arc<Pinned>) {
         self.log.hold();
+        let pinned = || Ok(Arc::clone(pinned));
         let ended = live::show(pinned, REFRESH, &self.stop, || self.log.newest());
         if let Err(error) = self.log.release() {
             tracing::warn!("log lines are lost: {error}");

@@ -59,17 +59,19 @@ impl Screen {
         Ok(screen)
     }
 
-    /// How much fits.
-    ///
-    /// # Errors
-    ///
-    /// When the terminal does not tell.
-    pub fn size() -> Result<Size> {
-        let (width, height) = size().context("cannot ask the terminal for its size")?;
-        Ok(Size {
-            width: width.into(),
-            height: height.into(),
-        })
+    /// How much fits. A terminal that does not tell gets the classic 80 by 24.
+    #[must_use]
+    pub fn size() -> Size {
+        match size() {
+            Ok((width, height)) if width > 0 && height > 0 => Size {
+                width: width.into(),
+                height: height.into(),
+            },
+            Ok(_) | Err(_) => Size {
+                width: 80,
+                height: 24,
+            },
+        }
     }
 
     /// Shows `frame`, whose lines must fit.

@@ -23,9 +23,11 @@ use crate::{
 
 /// Shows the table until the user leaves.
 pub fn watch(args: &WatchArgs) -> Result<()> {
-    let pinned = Pinned::open(&args.pin.pin_dir)?;
+    // Opened for each picture anew: a tracker that was started again has other
+    // maps.
+    let pinned = || Ok(Arc::new(Pinned::open(&args.pin.pin_dir)?));
     if !io::stdout().is_terminal() {
-        return print(&pinned, args.interval);
+        return print(pinned, args.interval);
     }
     // A signal must not leave the terminal in the wrong mode.
     let stop = Arc::new(AtomicBool::new(false));
@@ -33,17 +35,18 @@ pub fn watch(args: &WatchArgs) -> Result<()> {
         signal_hook::flag::register(signal, Arc::clone(&stop))
             .context("cannot install a signal handler")?;
     }
-    live::show(&pinned, args.interval, &stop, || None).map(drop)
+    live::show(pinned, args.interval, &stop, || None).map(drop)
 }
 
 /// Prints the table again and again, until stdout is closed.
-fn print(pinned: &Pinned, interval: Duration) -> Result<()> {
+fn print(pinned: impl Fn() -> Result<Arc<Pinned>>, interval: Duration) -> Result<()> {
     let mut table = Table::new(local_addresses()?, false);
     let mut out = out();
     loop {
-        let look = Look::begin(pinned)?;
+        let pinned = pinned()?;
+        let look = Look::begin(&pinned)?;
         table.clear();
-        look.flows(pinned, |row| {
+        look.flows(&pinned, |row| {
             if let Some(row) = row {
                 table.push(&row);
             }
