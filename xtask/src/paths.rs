@@ -36,12 +36,23 @@ pub fn workspace() -> Result<PathBuf> {
         .with_context(|| format!("{} is not inside a workspace", package.display()))
 }
 
-/// A program on PATH, or in the folders for system programs that a user's PATH
-/// often leaves out.
-pub fn program(name: &str) -> Option<PathBuf> {
+/// PATH and the folders for system programs, which a user's PATH, or that of
+/// `su`, often leaves out.
+pub fn search_path() -> Vec<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path)
-        .chain(["/usr/sbin", "/sbin", "/usr/local/sbin"].map(PathBuf::from))
+    let mut folders: Vec<PathBuf> = env::split_paths(&path).collect();
+    for folder in ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from) {
+        if !folders.contains(&folder) {
+            folders.push(folder);
+        }
+    }
+    folders
+}
+
+/// A program in one of the folders of [`search_path`].
+pub fn program(name: &str) -> Option<PathBuf> {
+    search_path()
+        .into_iter()
         .map(|folder| folder.join(name))
         .find(|file| is_executable(file))
 }

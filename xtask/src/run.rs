@@ -1,7 +1,7 @@
 //! `cargo xtask run`: the agent, or the lab, as root.
 
 use std::{
-    ffi::{OsStr, OsString},
+    ffi::OsString,
     os::unix::process::CommandExt as _,
     process::{Command, ExitCode},
 };
@@ -19,10 +19,15 @@ use crate::{
 /// # Errors
 /// Set-up or build fails, or there is no way to root.
 pub fn agent(args: &[OsString]) -> Result<ExitCode> {
+    privilege::check("loading eBPF programs")?;
     setup::ensure(Purpose::Build)?;
-    let built = cargo::build(&["build", "--release", "--package", "tracker"])?;
-    let tracker = cargo::called("tracker", built)?.file;
-    let mut command = privilege::as_root(tracker, &[], "loading eBPF programs")?;
+    let built = cargo::build(&["build", "--release", "--package=tracker"])?;
+    let tracker = cargo::called("tracker", built)?;
+    let mut command = privilege::as_root(
+        tracker.file,
+        &privilege::caller_variables(),
+        "loading eBPF programs",
+    )?;
     command.arg("run").args(args);
     become_command(command)
 }
@@ -32,17 +37,16 @@ pub fn agent(args: &[OsString]) -> Result<ExitCode> {
 /// # Errors
 /// As [`agent`].
 pub fn lab(args: &[OsString]) -> Result<ExitCode> {
+    privilege::check("making network namespaces")?;
     setup::ensure(Purpose::Lab)?;
-    let built = cargo::build(&["build", "--release", "--package", "tracker"])?;
-    let tracker = cargo::called("tracker", built)?.file;
+    let built = cargo::build(&["build", "--release", "--package=tracker"])?;
+    let tracker = cargo::called("tracker", built)?;
     let package = "--package=tracker-tests";
-    let lab = cargo::build(&["build", "--release", package, "--bin=tracker-lab"])?;
-    let mut variables: Vec<(&str, &OsStr)> = vec![("TRACKER_BIN", tracker.as_os_str())];
-    // sudo drops it, and the table's layout follows the terminal's abilities.
-    let term = std::env::var_os("TERM");
-    variables.extend(term.as_deref().map(|term| ("TERM", term)));
-    let lab = cargo::called("tracker-lab", lab)?.file;
-    let mut command = privilege::as_root(lab, &variables, "making network namespaces")?;
+    let built = cargo::build(&["build", "--release", package, "--bin=tracker-lab"])?;
+    let lab = cargo::called("tracker-lab", built)?;
+    let mut variables = privilege::caller_variables();
+    variables.push(("TRACKER_BIN".into(), tracker.file.into()));
+    let mut command = privilege::as_root(lab.file, &variables, "making network namespaces")?;
     command.args(args);
     become_command(command)
 }

@@ -5,8 +5,7 @@
 //! debug assertions, and the eBPF programs are optimised in any profile.
 
 use std::{
-    env,
-    ffi::{OsStr, OsString},
+    ffi::OsString,
     io::{BufRead as _, BufReader, Write as _},
     process::{Command, ExitCode, Stdio},
 };
@@ -24,22 +23,12 @@ use crate::{
 /// is stopped and counts as failed.
 const SUITE_SECONDS: &str = "480";
 
-/// Variables of the caller that reach the tests through sudo.
-const PASSED_ON: [&str; 5] = [
-    "PROPTEST_",
-    "TRACKER_",
-    "RUST_BACKTRACE",
-    "RUST_LOG",
-    "TERM",
-];
-
 /// Runs every ring of tests; `filter` and `args` go to the test programs.
 ///
 /// # Errors
 /// Set-up fails. Failing tests and builds are counted, not errors.
 pub fn command(filter: Option<&str>, args: &[OsString]) -> Result<ExitCode> {
-    // Without root there is no use in building first.
-    privilege::as_root("true", &[], "loading eBPF programs, which the tests do,")?;
+    privilege::check("loading eBPF programs, which the tests do,")?;
     let record = setup::ensure(Purpose::Test)?;
     let objdump = setup::objdump(&record)?;
 
@@ -65,7 +54,7 @@ pub fn command(filter: Option<&str>, args: &[OsString]) -> Result<ExitCode> {
             );
         }
         Ok((tracker, suites)) => {
-            let mut variables = passed_on(env::vars_os());
+            let mut variables = privilege::caller_variables();
             variables.push(("TRACKER_BIN".into(), tracker.file.into()));
             variables.push(("TRACKER_OBJDUMP".into(), objdump.into()));
             for suite in &suites {
@@ -91,25 +80,14 @@ fn privileged_suites() -> Result<(Executable, Vec<Executable>)> {
 
 /// The suite's program as root, in its package's folder as cargo would run it.
 fn as_root(suite: &Executable, variables: &[(String, OsString)]) -> Result<Command> {
-    let mut all: Vec<(&str, &OsStr)> = variables
-        .iter()
-        .map(|(name, value)| (name.as_str(), value.as_os_str()))
-        .collect();
-    all.push(("CARGO_MANIFEST_DIR", suite.package.as_os_str()));
-    let mut command = privilege::as_root("timeout", &all, "loading eBPF programs")?;
+    let mut variables = variables.to_vec();
+    variables.push(("CARGO_MANIFEST_DIR".into(), suite.package.clone().into()));
+    let mut command = privilege::as_root("timeout", &variables, "loading eBPF programs")?;
     command
         .args(["--foreground", "--kill-after=10", SUITE_SECONDS])
         .arg(&suite.file)
         .current_dir(&suite.package);
     Ok(command)
-}
-
-/// Those of the caller's variables that tests are meant to see.
-fn passed_on(variables: impl Iterator<Item = (OsString, OsString)>) -> Vec<(String, OsString)> {
-    variables
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
-        .filter(|(name, _)| PASSED_ON.iter().any(|prefix| name.starts_with(prefix)))
-        .collect()
 }
 
 /// What one test program, or one run of cargo over several, came to.
@@ -256,16 +234,5 @@ mod tests {
         );
         assert_eq!((report.passed, report.failed), (6, 4));
         assert_eq!(report.bad_suites, ["crashed", "bad"]);
-    }
-
-    #[test]
-    fn variables_meant_for_tests_are_passed_on() {
-        let variables = ["PROPTEST_CASES", "HOME", "RUST_BACKTRACE", "MY_TRACKER_"]
-            .map(|name| (OsString::from(name), OsString::from("1")));
-        let names: Vec<_> = passed_on(variables.into_iter())
-            .into_iter()
-            .map(|v| v.0)
-            .collect();
-        assert_eq!(names, ["PROPTEST_CASES", "RUST_BACKTRACE"]);
     }
 }

@@ -1,6 +1,6 @@
 //! Debian's packages: what is installed, what could be, and installing it.
 
-use std::{ffi::OsStr, process::Command};
+use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
@@ -124,7 +124,7 @@ impl Apt {
 }
 
 fn apt_get(purpose: &str) -> Result<Command> {
-    let variables = [("DEBIAN_FRONTEND", OsStr::new("noninteractive"))];
+    let variables = [("DEBIAN_FRONTEND".into(), "noninteractive".into())];
     let mut command = privilege::as_root("apt-get", &variables, purpose)?;
     // Another package run may hold the lock for a moment.
     command.args(["-q", "-o", "DPkg::Lock::Timeout=120"]);
