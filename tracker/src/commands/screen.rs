@@ -11,8 +11,9 @@ use crossterm::{
     event::{self, Event, KeyModifiers},
     execute, queue,
     terminal::{
-        BeginSynchronizedUpdate, Clear, ClearType, EndSynchronizedUpdate, EnterAlternateScreen,
-        LeaveAlternateScreen, disable_raw_mode, enable_raw_mode, size,
+        BeginSynchronizedUpdate, Clear, ClearType, DisableLineWrap, EnableLineWrap,
+        EndSynchronizedUpdate, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode,
+        enable_raw_mode, size,
     },
 };
 
@@ -55,7 +56,9 @@ impl Screen {
         let mut screen = Self {
             out: BufWriter::with_capacity(1 << 16, io::stdout()),
         };
-        execute!(screen.out, EnterAlternateScreen, Hide).context("cannot write to the terminal")?;
+        // Without wrapping, what is wider than a tiny terminal is cut off.
+        execute!(screen.out, EnterAlternateScreen, DisableLineWrap, Hide)
+            .context("cannot write to the terminal")?;
         Ok(screen)
     }
 
@@ -74,7 +77,8 @@ impl Screen {
         }
     }
 
-    /// Shows `frame`, whose lines must fit.
+    /// Shows `frame`. What is wider or longer than the screen is cut off or pushes
+    /// the rest up.
     ///
     /// # Errors
     ///
@@ -143,7 +147,7 @@ fn wake(event: &Event) -> Option<Wake> {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        let shown = execute!(self.out, Show, LeaveAlternateScreen);
+        let shown = execute!(self.out, Show, EnableLineWrap, LeaveAlternateScreen);
         let cooked = disable_raw_mode();
         for error in [shown, cooked].into_iter().filter_map(Result::err) {
             tracing::warn!("cannot give the terminal back as it was (`reset` does): {error}");

@@ -103,7 +103,7 @@ impl Head<'_> {
             )),
             Some("q quits".to_owned()),
             Some(mode(self.live).to_owned()),
-            Some(interfaces.join(", ")),
+            (!interfaces.is_empty()).then(|| interfaces.join(", ")),
         ];
         let mut line = String::from("tracker");
         for part in parts.into_iter().flatten() {
