@@ -87,7 +87,7 @@ impl Head<'_> {
             .collect();
         let health = match Health::of(self.live, self.now_ns) {
             Health::Well { .. } => None,
-            Health::Absent => Some("NO AGENT: flows are not swept".to_owned()),
+            Health::Absent => Some("NO AGENT".to_owned()),
             Health::Silent { age_ms, .. } => {
                 Some(format!("AGENT SILENT for {}", super::text::Span(age_ms)))
             }
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn a_missing_agent_is_told() {
-        insta::assert_snapshot!(line(&Live { agent_pid: 0, ..live() }, 15, 80), @"tracker | 15 flows | NO AGENT: flows are not swept | half-open 3/32768 | q quits");
+        insta::assert_snapshot!(line(&Live { agent_pid: 0, ..live() }, 15, 80), @"tracker | 15 flows | NO AGENT | half-open 3/32768 | q quits | observe");
         insta::assert_snapshot!(line(&Live { heartbeat_ns: 0, ..live() }, 15, 80), @"tracker | 15 flows | AGENT SILENT for 11h39m | half-open 3/32768 | q quits");
     }
 }

@@ -1,0 +1,327 @@
+//! Counters, fill and health: what `tracker stats` shows.
+
+mod json;
+#[cfg(test)]
+mod tests;
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+use tracker_common::{
+    abi::{Gauge, Hook, LOST_EMBRYO, LOST_EVENTS, Live, ReasonCount},
+    reason::Reason,
+    tcp::State,
+};
+
+use super::{
+    Row,
+    head::{Health, mode},
+    text::{Octets, Span},
+};
+
+/// Everything that was read for the statistics.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// `CLOCK_MONOTONIC`, ns.
+    pub now_ns: u64,
+    /// Running configuration.
+    pub live: Live,
+    /// By [`Gauge`].
+    pub gauges: [u64; Gauge::COUNT as usize],
+    /// Packets and octets.
+    pub reasons: Vec<(Reason, Hook, ReasonCount)>,
+    /// By [`LOST_EVENTS`] and [`LOST_EMBRYO`].
+    pub lost: [u64; 2],
+    /// What carries the programs.
+    pub interfaces: Vec<Interface>,
+    /// The loaded programs.
+    pub programs: Vec<Program>,
+    /// The maps; none where their memory is not known.
+    pub maps: Vec<Map>,
+    /// Flows counted one by one.
+    pub flows: Flows,
+}
+
+/// An interface that carries the programs.
+#[derive(Clone, Debug, Serialize)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// Its index.
+    pub index: u32,
+    /// "native" or "generic", `None` where no ingress program is attached or
+    /// its mode is not known.
+    pub xdp: Option<String>,
+    /// Whether the ingress program is attached.
+    pub ingress: bool,
+    /// Whether the NIC takes VLAN tags away before the programs see them.
+    pub strips_tags: bool,
+}
+
+/// A loaded program.
+#[derive(Clone, Debug, Serialize)]
+pub struct Program {
+    /// Its name.
+    pub name: String,
+    /// The kernel's number for it.
+    pub id: u32,
+    /// Instructions that the verifier walked, 0 where the kernel does not tell
+    /// (before 5.16).
+    pub verified_instructions: u32,
+    /// Size as BPF instructions, octets.
+    pub translated_bytes: u32,
+    /// Size as machine instructions, octets; 0 when interpreted.
+    pub jited_bytes: u32,
+}
+
+/// A map and what it takes.
+#[derive(Clone, Debug, Serialize)]
+pub struct Map {
+    /// Its name.
+    pub name: String,
+    /// Entries that it may hold.
+    pub max_entries: u32,
+    /// Memory in use, octets, as the kernel tells it.
+    pub memory_bytes: u64,
+}
+
+/// Flows by their pair of states.
+#[derive(Clone, Debug, Default)]
+pub struct Flows {
+    pairs: [[u64; State::COUNT]; State::COUNT],
+    expired: u64,
+}
+
+impl Flows {
+    /// Counts a flow.
+    pub fn count(&mut self, row: &Row<'_>) {
+        let [initiator, responder] = row.flow().states().map(|state| state as usize);
+        if let Some(flows) = self
+            .pairs
+            .get_mut(initiator)
+            .and_then(|row| row.get_mut(responder))
+        {
+            *flows += 1;
+        }
+    }
+
+    /// Counts a flow that has expired and is not swept.
+    pub const fn count_expired(&mut self) {
+        self.expired += 1;
+    }
+
+    /// Pairs of states that occur, most frequent first.
+    fn by_pair(&self) -> Vec<([State; 2], u64)> {
+        let mut counts: Vec<_> = State::ALL
+            .into_iter()
+            .zip(&self.pairs)
+            .flat_map(|(initiator, row)| {
+                let pairs = State::ALL.into_iter().zip(row);
+                pairs.map(move |(responder, &flows)| ([initiator, responder], flows))
+            })
+            .filter(|(_, flows)| *flows > 0)
+            .collect();
+        counts.sort_by_key(|(_, flows)| std::cmp::Reverse(*flows));
+        counts
+    }
+}
+
+impl Snapshot {
+    const fn health(&self) -> Health {
+        Health::of(&self.live, self.now_ns)
+    }
+
+    const fn gauge(&self, gauge: Gauge) -> u64 {
+        self.gauges[gauge as usize]
+    }
+
+    /// Counts of a reason at ingress and egress.
+    fn counted(&self, reason: Reason) -> [ReasonCount; 2] {
+        [Hook::Ingress, Hook::Egress].map(|hook| {
+            self.reasons
+                .iter()
+                .find(|(other, at, _)| *other == reason && *at == hook)
+                .map_or_else(ReasonCount::default, |(_, _, count)| *count)
+        })
+    }
+
+    /// Writes tables for people. `verbose` shows reasons that never happened
+    /// too, and what each means.
+    ///
+    /// # Errors
+    ///
+    /// When `out` fails.
+    pub fn table(&self, out: &mut impl Write, verbose: bool) -> io::Result<()> {
+        self.summary(out)?;
+        self.states_table(out)?;
+        self.reasons_table(out, verbose)?;
+        self.programs_table(out)?;
+        self.maps_table(out)
+    }
+
+    fn summary(&self, out: &mut impl Write) -> io::Result<()> {
+        writeln!(out, "Mode        {}", mode(&self.live))?;
+        write!(out, "Agent       ")?;
+        match self.health() {
+            Health::Absent => writeln!(
+                out,
+                "none: flows are tracked and expire, but are not swept; `tracker run` starts one"
+            )?,
+            Health::Well { pid, age_ms } => {
+                writeln!(out, "process {pid}, last sign of life {} ago", Span(age_ms))?;
+            }
+            Health::Silent { pid, age_ms } => writeln!(
+                out,
+                "process {pid} has given no sign of life for {}: expired flows are not swept; end \
+                 it and start `tracker run` again",
+                Span(age_ms)
+            )?,
+        }
+        for (index, interface) in self.interfaces.iter().enumerate() {
+            let title = if index == 0 { "Interfaces" } else { "" };
+            let xdp = match (&interface.xdp, interface.ingress) {
+                (Some(mode), _) => mode.as_str(),
+                (None, true) => "attached",
+                (None, false) => "none",
+            };
+            let tags = if interface.strips_tags {
+                ", its NIC strips VLAN tags"
+            } else {
+                ""
+            };
+            writeln!(out, "{title:<11} {} (XDP: {xdp}{tags})", interface.name)?;
+        }
+        if self.interfaces.is_empty() {
+            writeln!(out, "Interfaces  none: nothing is tracked")?;
+        }
+        let capacity = self.live.capacity.into();
+        fill(out, "IPv4 flows", self.gauge(Gauge::FlowsV4), capacity)?;
+        fill(out, "IPv6 flows", self.gauge(Gauge::FlowsV6), capacity)?;
+        if self.flows.expired > 0 {
+            writeln!(
+                out,
+                "Expired     {} of these, not swept yet",
+                self.flows.expired
+            )?;
+        }
+        fill(
+            out,
+            "Half-open",
+            self.gauge(Gauge::HalfOpen),
+            self.live.half_open_limit.into(),
+        )?;
+        fill(
+            out,
+            "Unproved",
+            self.gauge(Gauge::Pickup),
+            self.live.pickup_limit.into(),
+        )?;
+        let [open, embryo] = [LOST_EVENTS, LOST_EMBRYO].map(|index| self.lost(index));
+        writeln!(
+            out,
+            "Lost events {open} of open flows, {embryo} of handshakes"
+        )
+    }
+
+    fn lost(&self, index: u32) -> u64 {
+        self.lost.get(index as usize).copied().unwrap_or(0)
+    }
+
+    fn states_table(&self, out: &mut impl Write) -> io::Result<()> {
+        writeln!(
+            out,
+            "\n{:<12} {:<12} {:>10}",
+            "Initiator", "Responder", "Flows"
+        )?;
+        for ([initiator, responder], flows) in self.flows.by_pair() {
+            let [initiator, responder] = [initiator, responder].map(State::netstat_name);
+            writeln!(out, "{initiator:<12} {responder:<12} {flows:>10}")?;
+        }
+        Ok(())
+    }
+
+    fn reasons_table(&self, out: &mut impl Write, verbose: bool) -> io::Result<()> {
+        writeln!(
+            out,
+            "\n{:<20} {:<6} {:>11} {:>9} {:>11} {:>9}{}",
+            "Reason",
+            "Class",
+            "Packets in",
+            "Bytes in",
+            "Packets out",
+            "Bytes out",
+            if verbose { "  Meaning" } else { "" }
+        )?;
+        for &reason in Reason::ALL {
+            let [ingress, egress] = self.counted(reason);
+            if !verbose && ingress.packets + egress.packets == 0 {
+                continue;
+            }
+            write!(
+                out,
+                "{:<20} {:<6} {:>11} {:>9} {:>11} {:>9}",
+                reason.as_str(),
+                reason.class().as_str(),
+                ingress.packets,
+                Octets(ingress.bytes).to_string(),
+                egress.packets,
+                Octets(egress.bytes).to_string()
+            )?;
+            if verbose {
+                write!(out, "  {}", reason.describe())?;
+            }
+            writeln!(out)?;
+        }
+        Ok(())
+    }
+
+    fn programs_table(&self, out: &mut impl Write) -> io::Result<()> {
+        writeln!(
+            out,
+            "\n{:<16} {:>8} {:>22} {:>12} {:>12}",
+            "Program", "Id", "Verified instructions", "BPF code", "Machine code"
+        )?;
+        for program in &self.programs {
+            writeln!(
+                out,
+                "{:<16} {:>8} {:>22} {:>12} {:>12}",
+                program.name,
+                program.id,
+                program.verified_instructions,
+                Octets(program.translated_bytes.into()).to_string(),
+                Octets(program.jited_bytes.into()).to_string()
+            )?;
+        }
+        Ok(())
+    }
+
+    fn maps_table(&self, out: &mut impl Write) -> io::Result<()> {
+        let Some(memory) = self.memory() else {
+            return Ok(());
+        };
+        writeln!(out, "\n{:<16} {:>12} {:>12}", "Map", "Room for", "Memory")?;
+        for map in &self.maps {
+            let memory = Octets(map.memory_bytes).to_string();
+            writeln!(out, "{:<16} {:>12} {memory:>12}", map.name, map.max_entries)?;
+        }
+        let total = Octets(memory).to_string();
+        writeln!(out, "{:<16} {:>12} {total:>12}", "together", "")
+    }
+
+    /// Of all maps together.
+    fn memory(&self) -> Option<u64> {
+        let sum = self.maps.iter().map(|map| map.memory_bytes).sum();
+        (!self.maps.is_empty()).then_some(sum)
+    }
+}
+
+/// Writes how full something is.
+fn fill(out: &mut impl Write, title: &str, held: u64, limit: u64) -> io::Result<()> {
+    let permille = (held.saturating_mul(1000)).checked_div(limit).unwrap_or(0);
+    writeln!(
+        out,
+        "{title:<11} {held} of {limit} ({}.{}%)",
+        permille / 10,
+        permille % 10
+    )
+}

@@ -1,0 +1,275 @@
+//! What the statistics look like.
+
+use super::*;
+use crate::view::samples::{clock, live, now_ns, samples};
+
+fn snapshot() -> Snapshot {
+    let clock = clock();
+    let mut flows = Flows::default();
+    for sample in samples() {
+        flows.count(&Row::new(sample.family, &sample.key, &sample.flow, &clock).unwrap());
+    }
+    flows.count_expired();
+    let count = |packets, bytes| ReasonCount { packets, bytes };
+    Snapshot {
+        now_ns: now_ns(),
+        live: live(),
+        gauges: [3, 1, 12, 3, 40],
+        reasons: vec![
+            (
+                Reason::Tracked,
+                Hook::Ingress,
+                count(1_000_000, 1_500_000_000),
+            ),
+            (Reason::Tracked, Hook::Egress, count(500_000, 30_000_000)),
+            (Reason::FlowOpened, Hook::Ingress, count(15, 900)),
+            (Reason::StrayReset, Hook::Egress, count(2, 80)),
+        ],
+        lost: [0, 7],
+        interfaces: vec![
+            Interface {
+                name: "eth0".to_owned(),
+                index: 2,
+                xdp: Some("native".to_owned()),
+                ingress: true,
+                strips_tags: false,
+            },
+            Interface {
+                name: "eth1".to_owned(),
+                index: 3,
+                xdp: Some("generic".to_owned()),
+                ingress: true,
+                strips_tags: true,
+            },
+        ],
+        programs: vec![Program {
+            name: "tracker_ingress".to_owned(),
+            id: 41,
+            verified_instructions: 34_567,
+            translated_bytes: 12_345,
+            jited_bytes: 9_876,
+        }],
+        maps: vec![
+            Map {
+                name: "FLOWS_V4".to_owned(),
+                max_entries: 262_144,
+                memory_bytes: 4_200_000,
+            },
+            Map {
+                name: "LIVE".to_owned(),
+                max_entries: 1,
+                memory_bytes: 408,
+            },
+        ],
+        flows,
+    }
+}
+
+fn table(snapshot: &Snapshot, verbose: bool) -> String {
+    let mut out = Vec::new();
+    snapshot.table(&mut out, verbose).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+#[test]
+fn the_table_shows_what_was_counted() {
+    insta::assert_snapshot!(table(&snapshot(), false), @r"
+    Mode        observe
+    Agent       process 4711, last sign of life 0.4s ago
+    Interfaces  eth0 (XDP: native)
+                eth1 (XDP: generic, its NIC strips VLAN tags)
+    IPv4 flows  12 of 262144 (0.0%)
+    IPv6 flows  3 of 262144 (0.0%)
+    Expired     1 of these, not swept yet
+    Half-open   3 of 32768 (0.0%)
+    Unproved    1 of 32768 (0.0%)
+    Lost events 0 of open flows, 7 of handshakes
+
+    Initiator    Responder         Flows
+    ESTABLISHED  ESTABLISHED           5
+    SYN_SENT     SYN_RECV              2
+    CLOSE        CLOSE                 1
+    SYN_SENT     LISTEN                1
+    FIN_WAIT1    ESTABLISHED           1
+    FIN_WAIT2    CLOSE_WAIT            1
+    CLOSING      CLOSING               1
+    TIME_WAIT    CLOSE                 1
+    TIME_WAIT    LAST_ACK              1
+
+    Reason               Class   Packets in  Bytes in Packets out Bytes out
+    tracked              accept     1000000   1.3 GiB      500000    28 MiB
+    flow_opened          accept          15     900 B           0       0 B
+    stray_reset          refuse           0       0 B           2      80 B
+
+    Program                Id  Verified instructions     BPF code Machine code
+    tracker_ingress        41                  34567       12 KiB      9.6 KiB
+
+    Map                  Room for       Memory
+    FLOWS_V4               262144      4.0 MiB
+    LIVE                        1        408 B
+    together                           4.0 MiB
+    ");
+}
+
+#[test]
+fn the_verbose_table_explains_every_reason() {
+    let text = table(&snapshot(), true);
+    for reason in Reason::ALL {
+        let line = text
+            .lines()
+            .find(|line| line.starts_with(&format!("{} ", reason.as_str())));
+        assert!(line.unwrap().ends_with(reason.describe()), "{reason:?}");
+    }
+}
+
+#[test]
+fn the_health_of_the_agent_is_told() {
+    let agent = |snapshot: &Snapshot| table(snapshot, false).lines().nth(1).unwrap().to_owned();
+    let mut snapshot = snapshot();
+    insta::assert_snapshot!(agent(&snapshot), @"Agent       process 4711, last sign of life 0.4s ago");
+    snapshot.live.heartbeat_ns = snapshot.now_ns - 37_000_000_000;
+    insta::assert_snapshot!(agent(&snapshot), @"Agent       process 4711 has given no sign of life for 37s: expired flows are not swept; end it and start `tracker run` again");
+    snapshot.live.agent_pid = 0;
+    insta::assert_snapshot!(agent(&snapshot), @"Agent       none: flows are tracked and expire, but are not swept; `tracker run` starts one");
+}
+
+#[test]
+fn the_document_says_the_same() {
+    let mut out = Vec::new();
+    snapshot().json(&mut out).unwrap();
+    let mut document: serde_json::Value = serde_json::from_slice(&out).unwrap();
+    let reasons = document["reasons"].as_array_mut().unwrap();
+    assert_eq!(reasons.len(), Reason::ALL.len());
+    reasons.retain(|reason| reason["reason"] == "tracked");
+    insta::assert_snapshot!(format!("{document:#}"), @r#"
+    {
+      "agent": {
+        "alive": true,
+        "heartbeat_age_ms": 400,
+        "pid": 4711
+      },
+      "expired": 1,
+      "flows_ipv4": {
+        "held": 12,
+        "limit": 262144
+      },
+      "flows_ipv6": {
+        "held": 3,
+        "limit": 262144
+      },
+      "half_open": {
+        "held": 3,
+        "limit": 32768
+      },
+      "interfaces": [
+        {
+          "index": 2,
+          "ingress": true,
+          "name": "eth0",
+          "strips_tags": false,
+          "xdp": "native"
+        },
+        {
+          "index": 3,
+          "ingress": true,
+          "name": "eth1",
+          "strips_tags": true,
+          "xdp": "generic"
+        }
+      ],
+      "lost_events": {
+        "handshake": 7,
+        "open": 0
+      },
+      "maps": [
+        {
+          "max_entries": 262144,
+          "memory_bytes": 4200000,
+          "name": "FLOWS_V4"
+        },
+        {
+          "max_entries": 1,
+          "memory_bytes": 408,
+          "name": "LIVE"
+        }
+      ],
+      "memory_bytes": 4200408,
+      "mode": "observe",
+      "programs": [
+        {
+          "id": 41,
+          "jited_bytes": 9876,
+          "name": "tracker_ingress",
+          "translated_bytes": 12345,
+          "verified_instructions": 34567
+        }
+      ],
+      "reasons": [
+        {
+          "class": "accept",
+          "egress": {
+            "bytes": 30000000,
+            "packets": 500000
+          },
+          "ingress": {
+            "bytes": 1500000000,
+            "packets": 1000000
+          },
+          "meaning": "A segment of a tracked flow.",
+          "reason": "tracked"
+        }
+      ],
+      "states": [
+        {
+          "flows": 5,
+          "initiator": "ESTABLISHED",
+          "responder": "ESTABLISHED"
+        },
+        {
+          "flows": 2,
+          "initiator": "SYN_SENT",
+          "responder": "SYN_RECEIVED"
+        },
+        {
+          "flows": 1,
+          "initiator": "CLOSED",
+          "responder": "CLOSED"
+        },
+        {
+          "flows": 1,
+          "initiator": "SYN_SENT",
+          "responder": "LISTEN"
+        },
+        {
+          "flows": 1,
+          "initiator": "FIN_WAIT_1",
+          "responder": "ESTABLISHED"
+        },
+        {
+          "flows": 1,
+          "initiator": "FIN_WAIT_2",
+          "responder": "CLOSE_WAIT"
+        },
+        {
+          "flows": 1,
+          "initiator": "CLOSING",
+          "responder": "CLOSING"
+        },
+        {
+          "flows": 1,
+          "initiator": "TIME_WAIT",
+          "responder": "CLOSED"
+        },
+        {
+          "flows": 1,
+          "initiator": "TIME_WAIT",
+          "responder": "LAST_ACK"
+        }
+      ],
+      "unproved": {
+        "held": 1,
+        "limit": 32768
+      }
+    }
+    "#);
+}
