@@ -63,6 +63,13 @@ macro_rules! reasons {
                 }
             }
 
+            /// The reason of every number; [`Reason::NotIp`] where there is none.
+            const BY_NUMBER: [Self; 256] = {
+                let mut by_number = [Self::NotIp; 256];
+                $(by_number[$number] = Self::$name;)+
+                by_number
+            };
+
             /// The reason whose number is `raw`.
             #[must_use]
             pub const fn from_raw(raw: u8) -> Option<Self> {
@@ -192,6 +199,14 @@ reasons! {
 }
 
 impl Reason {
+    /// The reason whose number is `raw`, which must be one's. By table: on the
+    /// packet path a match would be a path for the verifier per reason.
+    #[inline(always)]
+    #[must_use]
+    pub(crate) const fn known(raw: u8) -> Self {
+        Self::BY_NUMBER[raw as usize]
+    }
+
     /// Slots that counters indexed by [`Reason`] need; room for the reasons to
     /// come without a new layout.
     pub const SLOTS: u32 = 256;

@@ -1,17 +1,27 @@
-//! The packet path of tracker.
+//! The packet path of tracker. Memory of the flow tables is taken as flows come.
 #![no_std]
 #![no_main]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
-use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
+mod atomic;
+mod clock;
+mod count;
+mod event;
+mod frame;
+mod gauge;
+mod globals;
+mod maps;
+mod programs;
+mod scratch;
+mod sockets;
+mod table;
+mod track;
 
-/// Ingress hook.
-#[xdp]
-pub fn tracker_ingress(_ctx: XdpContext) -> u32 {
-    xdp_action::XDP_PASS
-}
+/// How the flow tables take memory.
+const FLOW_TABLE_FLAGS: usize = maps::NO_PREALLOC;
 
 #[cfg(not(test))]
 #[panic_handler]
-fn panic(_info: &core::panic::PanicInfo) -> ! {
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
     loop {}
 }

@@ -15,7 +15,7 @@ use tracker_common::{
     reason::Reason,
 };
 
-use crate::FLOW_TABLE_FLAGS;
+use crate::{FLOW_TABLE_FLAGS, scratch::Scratch};
 
 /// Memory is taken as entries come.
 pub const NO_PREALLOC: usize = aya_ebpf::bindings::BPF_F_NO_PREALLOC as usize;
@@ -82,3 +82,7 @@ pub static REAP: Array<ReapControl, 1> = Array::new();
 /// by tests.
 #[btf_map]
 pub static TEST_CLOCK: Array<u64, 1> = Array::new();
+
+/// Working memory, by hook. Written by both hooks.
+#[btf_map]
+pub static SCRATCH: PerCpuArray<Scratch, 2> = PerCpuArray::new();

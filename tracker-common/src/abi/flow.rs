@@ -5,7 +5,7 @@
 
 use crate::{
     seq::Seq,
-    tcp::State,
+    tcp::{Bits, State},
     time::{ShortMicros, Tick},
 };
 
@@ -201,16 +201,28 @@ pub struct Endpoint {
 
 impl Endpoint {
     /// Its state, as proved by what it sent.
-    #[inline(always)]
     #[must_use]
     pub const fn state(&self) -> State {
-        State::from_bits(self.state_scale)
+        self.bits().state()
+    }
+
+    /// The same for the packet path.
+    #[inline(always)]
+    #[must_use]
+    pub const fn bits(&self) -> Bits {
+        Bits::of(self.state_scale)
     }
 
     /// Sets the state.
     #[inline(always)]
     pub const fn set_state(&mut self, state: State) {
-        self.state_scale = (self.state_scale & 0xf0) | state as u8;
+        self.set_bits(Bits::of(state as u8));
+    }
+
+    /// The same for the packet path.
+    #[inline(always)]
+    pub const fn set_bits(&mut self, state: Bits) {
+        self.state_scale = (self.state_scale & 0xf0) | state.number();
     }
 
     /// Shift count of its windows, 0 unless both sides offered one.
@@ -301,6 +313,25 @@ impl Flow {
         self.flags & flags == flags
     }
 
+    /// Index of the endpoint that is the key's `side`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn index_of(&self, side: super::Side) -> usize {
+        let side_is_high = matches!(side, super::Side::High);
+        if side_is_high == self.has(flow_flags::INITIATOR_HIGH) { INITIATOR } else { RESPONDER }
+    }
+
+    /// Ends this flow: its memory becomes nobody's, and every program
+    /// that holds a pointer to it lets go. Gives the [`held`] bits that the
+    /// caller must give back. The caller deletes the element, and only it may.
+    #[inline(always)]
+    pub const fn retire(&mut self) -> u16 {
+        let released = self.flags & held::MASK;
+        self.flags &= !held::MASK;
+        self.tag = 0;
+        released
+    }
+
     /// Name of this flow in events and side maps.
     #[inline(always)]
     #[must_use]
@@ -315,10 +346,16 @@ impl Flow {
     }
 
     /// States of initiator and responder.
-    #[inline(always)]
     #[must_use]
     pub const fn states(&self) -> [State; 2] {
         [self.ends[INITIATOR].state(), self.ends[RESPONDER].state()]
+    }
+
+    /// The same for the packet path.
+    #[inline(always)]
+    #[must_use]
+    pub const fn bits(&self) -> [Bits; 2] {
+        [self.ends[INITIATOR].bits(), self.ends[RESPONDER].bits()]
     }
 
     /// Sequence number of its newest event, modulo 256.

@@ -41,20 +41,19 @@ pub fn v4<B: Bytes + ?Sized>(
     if raw[0] >> 4 != 4 || header < 20 {
         return Err(Reason::BadIpHeader);
     }
-    let present = frame.length().saturating_sub(offset);
     let total = match u32::from(u16::from_be_bytes([raw[2], raw[3]])) {
-        0 if present > MAX_LENGTH => present,
+        0 => beyond_field(frame, offset),
         total => total,
     };
-    if total < header || total > present {
+    if total < header || !frame.reaches(offset + total) {
         return Err(Reason::BadIpLength);
     }
     if raw[9] != TCP {
         return Err(Reason::NotTcp);
     }
     packet.version = 4;
-    packet.source[0] = u32::from_ne_bytes([raw[12], raw[13], raw[14], raw[15]]);
-    packet.destination[0] = u32::from_ne_bytes([raw[16], raw[17], raw[18], raw[19]]);
+    packet.source = [u32::from_ne_bytes([raw[12], raw[13], raw[14], raw[15]]), 0, 0, 0];
+    packet.destination = [u32::from_ne_bytes([raw[16], raw[17], raw[18], raw[19]]), 0, 0, 0];
     packet.bytes = total;
     let fragment = u16::from_be_bytes([raw[6], raw[7]]);
     let fragmented = fragment & 0x2000 != 0;
@@ -74,12 +73,11 @@ pub fn v6<B: Bytes + ?Sized>(
     if raw[0] >> 4 != 6 {
         return Err(Reason::BadIpHeader);
     }
-    let present = frame.length().saturating_sub(offset);
     let total = match u32::from(u16::from_be_bytes([raw[4], raw[5]])) {
-        0 if present > MAX_LENGTH => present,
+        0 => beyond_field(frame, offset).max(40),
         payload => payload + 40,
     };
-    if total > present {
+    if !frame.reaches(offset + total) {
         return Err(Reason::BadIpLength);
     }
     packet.version = 6;
@@ -99,6 +97,14 @@ pub fn v6<B: Bytes + ?Sized>(
         extensions(frame, offset, raw[6], total)?
     };
     Ok(Transport { offset: offset + at, length: total - at, fragmented })
+}
+
+/// Length of a datagram whose length field is 0: that of the frame's rest if
+/// no field could hold it, else 0.
+#[inline(always)]
+fn beyond_field<B: Bytes + ?Sized>(frame: &B, offset: u32) -> u32 {
+    let rest = frame.length().saturating_sub(offset);
+    if rest > MAX_LENGTH { rest } else { 0 }
 }
 
 /// Follows the extension headers (RFC 8200 section 4) from `next`, the first

@@ -20,8 +20,18 @@ pub trait Bytes {
     /// The `N` bytes at `offset`, or `None` when they are not all within reach.
     fn get<const N: usize>(&self, offset: u32) -> Option<[u8; N]>;
 
-    /// Length of the whole frame, within reach or not.
+    /// Copies the `length` bytes at `offset` to the start of `buffer`; false
+    /// when they are not all in the frame, or more than the buffer holds.
+    fn copy(&self, offset: u32, length: u32, buffer: &mut [u8; options::BUFFER]) -> bool;
+
+    /// Length of the whole frame, within reach or not. May be slow.
     fn length(&self) -> u32;
+
+    /// Whether the frame, within reach or not, is at least `end` octets long.
+    #[inline(always)]
+    fn reaches(&self, end: u32) -> bool {
+        end <= self.length()
+    }
 }
 
 impl Bytes for [u8] {
@@ -31,13 +41,23 @@ impl Bytes for [u8] {
         self.get(start..end)?.try_into().ok()
     }
 
+    fn copy(&self, offset: u32, length: u32, buffer: &mut [u8; options::BUFFER]) -> bool {
+        let Ok(start) = usize::try_from(offset) else { return false };
+        let Some(source) = self.get(start..).and_then(|rest| rest.get(..length as usize)) else {
+            return false;
+        };
+        let Some(target) = buffer.get_mut(..source.len()) else { return false };
+        target.copy_from_slice(source);
+        true
+    }
+
     fn length(&self) -> u32 {
         u32::try_from(self.len()).unwrap_or(u32::MAX)
     }
 }
 
 /// A TCP packet as the tracker reads it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Packet {
     /// 4 or 6; see [`Packet::family`].
     version: u8,
@@ -57,6 +77,29 @@ pub struct Packet {
     pub bytes: u32,
     /// The segment.
     pub segment: Segment,
+    /// Zero, of which the compiler and the verifier know nothing; see
+    /// [`crate::tcp::Context::veil`].
+    pub veil: u8,
+    /// Working memory of the option parser.
+    raw_options: [u8; options::BUFFER],
+}
+
+impl Default for Packet {
+    fn default() -> Self {
+        Self {
+            version: 0,
+            source: [0; 4],
+            destination: [0; 4],
+            source_port: 0,
+            destination_port: 0,
+            outer: 0,
+            inner: 0,
+            bytes: 0,
+            segment: Segment::default(),
+            veil: 0,
+            raw_options: [0; options::BUFFER],
+        }
+    }
 }
 
 impl Packet {
@@ -86,7 +129,8 @@ impl Packet {
     }
 }
 
-/// Reads an Ethernet frame into `packet`.
+/// Reads an Ethernet frame into `packet`, whatever was there before but for
+/// `veil`, which is only read.
 ///
 /// `stripped_tag` is the VLAN tag (TCI) that the kernel or the NIC holds beside
 /// the frame, 0 for none.
@@ -101,6 +145,7 @@ pub fn ethernet<B: Bytes + ?Sized>(
     stripped_tag: u16,
     packet: &mut Packet,
 ) -> Result<(), Reason> {
+    packet.bytes = 0;
     let network = link::ethernet(frame, stripped_tag, packet)?;
     let transport = match network.kind {
         link::Kind::Ipv4 => ip::v4(frame, network.offset, packet)?,
@@ -117,7 +162,7 @@ pub fn ethernet<B: Bytes + ?Sized>(
 /// `short` when the frame ends before them.
 #[inline(always)]
 fn missing<B: Bytes + ?Sized>(frame: &B, offset: u32, wanted: u32, short: Reason) -> Reason {
-    if offset.wrapping_add(wanted) > frame.length() { short } else { Reason::Unreachable }
+    if frame.reaches(offset.wrapping_add(wanted)) { Reason::Unreachable } else { short }
 }
 
 #[cfg(test)]

@@ -4,7 +4,11 @@ use super::Bytes;
 use crate::{seq::Seq, tcp::Options};
 
 /// Octets of options that a header can hold: 15 words less the fixed five.
-const MAX_OPTIONS: u32 = 40;
+pub const MAX_OPTIONS: usize = 40;
+
+/// Size of the buffer that they are read from: a power of two, so that a masked
+/// index is always inside it.
+pub const BUFFER: usize = 64;
 
 const END: u8 = 0;
 const NO_OPERATION: u8 = 1;
@@ -18,11 +22,19 @@ const TIMESTAMPS: u8 = 8;
 /// after the handshake (the layout that RFC 7323 appendix A recommends).
 const PADDED_TIMESTAMPS: [u8; 4] = [NO_OPERATION, NO_OPERATION, TIMESTAMPS, 10];
 
-/// Reads the `length` octets of options at `start` into `options`. What cannot
-/// be read ends the reading: options are hints, and an endpoint that ignores a
-/// broken one is in its right (RFC 9293 section 3.1 MUST-7).
+/// Reads the `length` octets of options (1 to 40) at `start` into `options`,
+/// by way of `buffer`; `veil` is `Packet::veil`. What cannot be read ends the reading: options are hints,
+/// and an endpoint that ignores a broken one is in its right (RFC 9293 section
+/// 3.1 MUST-7).
 #[inline(always)]
-pub fn read<B: Bytes + ?Sized>(frame: &B, start: u32, length: u32, options: &mut Options) {
+pub fn read<B: Bytes + ?Sized>(
+    frame: &B,
+    start: u32,
+    length: u32,
+    buffer: &mut [u8; BUFFER],
+    veil: u8,
+    options: &mut Options,
+) {
     if length == 12
         && let Some([a, b, c, d, v0, v1, v2, v3, e0, e1, e2, e3]) = frame.get::<12>(start)
         && [a, b, c, d] == PADDED_TIMESTAMPS
@@ -32,16 +44,20 @@ pub fn read<B: Bytes + ?Sized>(frame: &B, start: u32, length: u32, options: &mut
         options.ts_echo = u32::from_be_bytes([e0, e1, e2, e3]);
         return;
     }
+    if !frame.copy(start, length, buffer) {
+        return;
+    }
+    let length = length as usize;
     let mut at = 0;
     // An option is at least one octet long, so this many passes suffice.
     for _ in 0..MAX_OPTIONS {
-        // Tells the verifier on every pass that the cursor is small, whatever
-        // way led here; without it each way is a state of its own.
-        at &= 0x3f;
+        // To the verifier the cursor is any small number on every pass, whatever
+        // way led here; without this each way is a state of its own.
+        at = (at ^ veil as usize) & (BUFFER - 1);
         if at >= length {
             return;
         }
-        let Some([kind]) = frame.get::<1>(start + at) else { return };
+        let kind = octet(buffer, at);
         if kind == END {
             return;
         }
@@ -49,59 +65,65 @@ pub fn read<B: Bytes + ?Sized>(frame: &B, start: u32, length: u32, options: &mut
             at += 1;
             continue;
         }
-        let Some([size]) = frame.get::<1>(start + at + 1) else { return };
-        let size = u32::from(size);
+        let size = octet(buffer, at + 1) as usize;
         if size < 2 || at + size > length {
             options.present |= Options::BROKEN;
             return;
         }
-        one(frame, start + at, kind, size, options);
+        one(buffer, at, kind, size, options);
         at += size;
     }
 }
 
+/// The octet at `at`, modulo the buffer.
+#[inline(always)]
+const fn octet(buffer: &[u8; BUFFER], at: usize) -> u8 {
+    buffer[at & (BUFFER - 1)]
+}
+
+/// The four octets at `at`, modulo the buffer, as a number.
+#[inline(always)]
+const fn word(buffer: &[u8; BUFFER], at: usize) -> u32 {
+    u32::from_be_bytes([
+        octet(buffer, at),
+        octet(buffer, at + 1),
+        octet(buffer, at + 2),
+        octet(buffer, at + 3),
+    ])
+}
+
 /// Reads one option of `size` octets at `at`.
 #[inline(always)]
-fn one<B: Bytes + ?Sized>(frame: &B, at: u32, kind: u8, size: u32, options: &mut Options) {
+fn one(buffer: &[u8; BUFFER], at: usize, kind: u8, size: usize, options: &mut Options) {
     match (kind, size) {
         (MSS, 4) => {
-            if let Some(raw) = frame.get::<2>(at + 2) {
-                options.present |= Options::MSS;
-                options.mss = u16::from_be_bytes(raw);
-            }
+            options.present |= Options::MSS;
+            options.mss = u16::from_be_bytes([octet(buffer, at + 2), octet(buffer, at + 3)]);
         }
         (SCALE, 3) => {
-            if let Some([scale]) = frame.get::<1>(at + 2) {
-                options.present |= Options::SCALE;
-                options.scale = scale;
-            }
+            options.present |= Options::SCALE;
+            options.scale = octet(buffer, at + 2);
         }
         (SACK_PERMITTED, 2) => options.present |= Options::SACK_PERMITTED,
         (TIMESTAMPS, 10) => {
-            if let Some([v0, v1, v2, v3, e0, e1, e2, e3]) = frame.get::<8>(at + 2) {
-                options.present |= Options::TIMESTAMPS;
-                options.ts_value = u32::from_be_bytes([v0, v1, v2, v3]);
-                options.ts_echo = u32::from_be_bytes([e0, e1, e2, e3]);
-            }
+            options.present |= Options::TIMESTAMPS;
+            options.ts_value = word(buffer, at + 2);
+            options.ts_echo = word(buffer, at + 6);
         }
         // One to four blocks of two edges.
         (SACK, 10 | 18 | 26 | 34) => {
-            let mut block = 0;
-            while block < 4 {
-                let right_edge = 6 + block * 8;
-                if right_edge + 4 <= size
-                    && let Some(raw) = frame.get::<4>(at + right_edge)
-                {
-                    let edge = Seq(u32::from_be_bytes(raw));
-                    options.sack_high = if options.has(Options::SACK) {
-                        options.sack_high.max(edge)
-                    } else {
-                        edge
-                    };
-                    options.present |= Options::SACK;
-                }
-                block += 1;
+            options.present |= Options::SACK;
+            let mut high = Seq(word(buffer, at + 6));
+            if size > 10 {
+                high = high.max(Seq(word(buffer, at + 14)));
             }
+            if size > 18 {
+                high = high.max(Seq(word(buffer, at + 22)));
+            }
+            if size > 26 {
+                high = high.max(Seq(word(buffer, at + 30)));
+            }
+            options.sack_high = high;
         }
         _ => {}
     }

@@ -48,7 +48,9 @@ pub fn header<B: Bytes + ?Sized>(
         options: Options::default(),
     };
     if end > HEADER {
-        options::read(frame, offset + HEADER, end - HEADER, &mut packet.segment.options);
+        let Packet { segment, raw_options, veil, .. } = packet;
+        let options = &mut segment.options;
+        options::read(frame, offset + HEADER, end - HEADER, raw_options, *veil, options);
     }
     Ok(())
 }

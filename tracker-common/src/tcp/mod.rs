@@ -8,5 +8,5 @@ mod track;
 
 pub use open::{Admission, Opening, admit, open};
 pub use segment::{Flags, Options, Segment};
-pub use state::{Move, Received, Sent, State, on_arrival, on_sending};
-pub use track::{Context, Outcome, meet};
+pub use state::{Bits, Cell, Move, Received, Sent, State, arriving, on_arrival, on_sending, sending};
+pub use track::{CLOSED, Context, Outcome, meet};

@@ -1,6 +1,6 @@
 //! How a flow comes to be: what a segment without one may do.
 
-use super::{Context, Flags, Options, Outcome, Segment, State};
+use super::{CLOSED, Context, Flags, Options, Outcome, Segment, State};
 use crate::{
     abi::{Endpoint, EventKind, Flow, INITIATOR, Origin, Path, RESPONDER, end_flags, flow_flags, held},
     reason::Reason,
@@ -81,8 +81,7 @@ pub const fn admit(segment: &Segment, local: bool) -> Admission {
 ///
 /// `initiator_high` says that the initiator is the key's high side, `guessed`
 /// that this is not known; `sender` is the index of the segment's sender in
-/// [`Flow::ends`]. `replaced` says that the same key held a flow until just
-/// before. `flow` keeps its lock and becomes owner of `tag` and `generation`.
+/// [`Flow::ends`]. `flow` keeps its lock and becomes owner of `tag` and `generation`.
 #[expect(clippy::too_many_arguments, reason = "each is one fact of the packet; a struct would only name them twice")]
 #[inline(always)]
 pub fn open(
@@ -94,9 +93,9 @@ pub fn open(
     initiator_high: bool,
     guessed: bool,
     sender: usize,
-    replaced: bool,
     context: &Context,
-) -> Outcome {
+    outcome: &mut Outcome,
+) {
     flow.tag = tag;
     flow.generation = generation;
     flow.first = context.now;
@@ -121,12 +120,12 @@ pub fn open(
             initiator.ack = Seq(context.micros.0);
             initiator.set_state(State::SynSent);
             responder.set_state(State::Listen);
-            if replaced { Reason::FlowReopened } else { Reason::FlowOpened }
+            if context.replaced != 0 { Reason::FlowReopened } else { Reason::FlowOpened }
         }
         Opening::Pickup => {
             flow.flags |= flow_flags::LIBERAL
                 | (Origin::Pickup as u16) << flow_flags::ORIGIN_SHIFT;
-            let (me, peer) = pair(&mut flow.ends, sender);
+            let me = &mut flow.ends[sender & 1];
             me.isn = segment.seq;
             me.end = segment.end();
             me.ack = segment.ack;
@@ -136,8 +135,9 @@ pub fn open(
                 me.flags |= end_flags::TIMESTAMPS;
                 me.ts = segment.options.ts_value;
             }
-            // What it acknowledges, the peer has sent. Its own windows and ours
-            // are of unknown scale, hence liberal.
+            // What it acknowledges, the peer has sent. The scale of neither
+            // window is known, hence liberal.
+            let peer = &mut flow.ends[(sender & 1) ^ 1];
             peer.isn = segment.ack;
             peer.end = segment.ack;
             peer.ack = segment.seq;
@@ -150,17 +150,16 @@ pub fn open(
     flow.ends[sender & 1].flags |= end_flags::SEEN;
     flow.ends[sender & 1].count(context.bytes);
     flow.paths[sender & 1] = context.path;
-    let after = flow.states();
-    Outcome {
+    *outcome = Outcome {
         reason,
-        replace: false,
-        event: Some(EventKind::Opened),
-        embryo: true,
+        replace: 0,
+        event: EventKind::Opened as u8,
+        embryo: 1,
         seq: flow.next_event(),
+        before: CLOSED,
+        after: flow.bits(),
         released: 0,
-        before: [State::Closed, State::Closed],
-        after,
-    }
+    };
 }
 
 /// Takes an endpoint's numbers and offers from its SYN or SYN-ACK.
@@ -184,13 +183,6 @@ pub fn begin(end: &mut Endpoint, segment: &Segment) {
         end.flags |= end_flags::TIMESTAMPS;
         end.ts = options.ts_value;
     }
-}
-
-/// The sender's endpoint and its peer's.
-#[inline(always)]
-pub const fn pair(ends: &mut [Endpoint; 2], sender: usize) -> (&mut Endpoint, &mut Endpoint) {
-    let [initiator, responder] = ends;
-    if sender == INITIATOR { (initiator, responder) } else { (responder, initiator) }
 }
 
 /// A zero window still admits the probe of one octet (RFC 9293 section 3.8.6.1).

@@ -3,7 +3,7 @@
 //! A time-out belongs to the *pair* of states: how long an endpoint may be
 //! silent depends on what its peer may still do.
 
-use super::State;
+use super::{Bits, State};
 use crate::{
     abi::{Flow, Live, end_flags, flow_flags, held},
     time::Tick,
@@ -123,10 +123,16 @@ impl Profile {
     }
 }
 
+/// Whether a flow in these states waits out 2MSL.
+#[inline(always)]
+#[must_use]
+pub const fn waits_2msl(states: [Bits; 2]) -> bool {
+    states[0].is(State::TimeWait) || states[1].is(State::TimeWait)
+}
+
 /// What a flow in these states waits for.
 ///
 /// Read as: the first line that fits. States are [initiator, responder].
-#[inline(always)]
 #[must_use]
 pub const fn class_of(states: [State; 2]) -> Class {
     use State::{
@@ -158,30 +164,57 @@ pub const fn class_of(states: [State; 2]) -> Class {
     }
 }
 
-/// The class that this very flow waits in: [`class_of`] its states, unless a
-/// fact about the flow shortens it.
+/// [`class_of`] as a table: it is asked for every packet, under the lock.
+const CLASS_BY_STATES: [[u8; 16]; 16] = {
+    let mut table = [[Class::Closed as u8; 16]; 16];
+    let mut a = 0;
+    while a < State::COUNT {
+        let mut b = 0;
+        while b < State::COUNT {
+            table[a][b] = class_of([State::ALL[a], State::ALL[b]]) as u8;
+            b += 1;
+        }
+        a += 1;
+    }
+    table
+};
+
+/// Number of [`class_of`] the flow's states.
 #[inline(always)]
+const fn class_number(flow: &Flow) -> u8 {
+    let [a, b] = flow.bits();
+    CLASS_BY_STATES[(a.number() & 0x0f) as usize][(b.number() & 0x0f) as usize]
+}
+
+/// Number of the class that this very flow waits in: [`class_of`] its states,
+/// unless a fact about the flow shortens it.
+#[inline(always)]
+const fn class_number_of_flow(flow: &Flow) -> u8 {
+    let class = class_number(flow);
+    if class == Class::Established as u8 {
+        if flow.has(held::PICKUP) {
+            return Class::Pickup as u8;
+        }
+        if flow.has(flow_flags::RST_INEXACT) {
+            return Class::Unacknowledged as u8;
+        }
+    }
+    class
+}
+
+/// The class that this very flow waits in.
 #[must_use]
 pub const fn class_of_flow(flow: &Flow) -> Class {
-    let class = class_of(flow.states());
-    match class {
-        Class::Established if flow.has(held::PICKUP) => Class::Pickup,
-        Class::Established if flow.has(flow_flags::RST_INEXACT) => Class::Unacknowledged,
-        _ => class,
-    }
+    Class::ALL[class_number_of_flow(flow) as usize]
 }
 
 /// The time-out that is in force for `flow`, in ticks.
 #[inline(always)]
 #[must_use]
 pub fn timeout_ticks(flow: &Flow, live: &Live) -> u32 {
-    // The mask keeps the index in range for the verifier; there are fewer
-    // classes than it admits, so `get` decides.
-    let class = class_of_flow(flow) as usize;
-    let ticks = match live.timeouts.get(class) {
-        Some(&ticks) => ticks,
-        None => 0,
-    };
+    let class = class_number_of_flow(flow) as usize;
+    // Every number in the table is a class's, which the compiler cannot know.
+    let ticks = if class < CLASSES { live.timeouts[class] } else { 0 };
     ((ticks as u64 * live.timeout_scale as u64) >> 10) as u32
 }
 
@@ -193,17 +226,8 @@ pub fn timeout_ticks(flow: &Flow, live: &Live) -> u32 {
 #[inline(always)]
 #[must_use]
 pub const fn base(flow: &Flow) -> Tick {
-    match class_of(flow.states()) {
-        Class::SynSent | Class::SynReceived => flow.first,
-        Class::Established
-        | Class::FinWait
-        | Class::HalfClosed
-        | Class::LastAck
-        | Class::TimeWait
-        | Class::Closed
-        | Class::Pickup
-        | Class::Unacknowledged => flow.last,
-    }
+    // The first two classes are the handshake's.
+    if class_number(flow) <= Class::SynReceived as u8 { flow.first } else { flow.last }
 }
 
 /// Ticks until `flow` expires, 0 when it has.

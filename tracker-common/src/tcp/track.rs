@@ -1,9 +1,15 @@
 //! What one segment does to the flow it belongs to.
+//!
+//! This runs under the flow's lock in the kernel, so all of it is inlined, and
+//! the verifier follows every path through it. Two habits keep their number
+//! small: endpoints are chosen by index, not by branch; and what was decided is
+//! folded into [`Context::veil`], a zero whose value the verifier does not
+//! know, so that paths which decided differently meet again.
 
 use super::{
-    Flags, Move, Options, Received, Segment, Sent, State,
-    open::{at_least_one, begin, pair},
-    on_arrival, on_sending, timeout,
+    Bits, Flags, Options, Received, Segment, Sent, State, arriving,
+    open::{at_least_one, begin},
+    sending, timeout,
 };
 use crate::{
     abi::{Endpoint, EventKind, Flow, INITIATOR, Live, Path, end_flags, flow_flags, held},
@@ -13,7 +19,7 @@ use crate::{
 };
 
 /// What is true of the moment and the packet, beside the segment itself.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Context {
     /// Now.
     pub now: Tick,
@@ -25,46 +31,91 @@ pub struct Context {
     pub bytes: u32,
     /// Policy generation in force.
     pub policy: u16,
+    /// 1 when this packet has just ended an earlier flow of its key.
+    pub replaced: u8,
+    /// Zero. See the module.
+    pub veil: u8,
 }
 
 /// What became of a segment and what the shell has to do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
 pub struct Outcome {
     /// The reason with which the packet leaves, unless `replace` is set.
     pub reason: Reason,
-    /// The flow is over or expired, and this segment is to be treated as if it
-    /// were absent: remove it, then admit the segment anew.
-    pub replace: bool,
-    /// What to report, under the sequence number `seq`.
-    pub event: Option<EventKind>,
-    /// The event belongs in the ring of connections that have not completed
+    /// 1: the flow is over or expired, and this segment is to be treated as if
+    /// it were absent: remove it, then admit the segment anew.
+    pub replace: u8,
+    /// [`EventKind`] to report under the sequence number `seq`, 0 for none.
+    pub event: u8,
+    /// 1: the event belongs in the ring of connections that have not completed
     /// their handshake.
-    pub embryo: bool,
+    pub embryo: u8,
     /// See `event`.
     pub seq: u8,
+    /// States of initiator and responder before.
+    pub before: [Bits; 2],
+    /// The same, after.
+    pub after: [Bits; 2],
     /// Bits of [`held`] that the flow gave back: the shell lowers the counters.
     pub released: u16,
-    /// States before.
-    pub before: [State; 2],
-    /// States after.
-    pub after: [State; 2],
+}
+
+/// Both ends CLOSED.
+pub const CLOSED: [Bits; 2] = [Bits::of(State::Closed as u8); 2];
+
+impl Default for Outcome {
+    fn default() -> Self {
+        Self {
+            reason: Reason::Tracked,
+            replace: 0,
+            event: 0,
+            embryo: 0,
+            seq: 0,
+            before: CLOSED,
+            after: CLOSED,
+            released: 0,
+        }
+    }
 }
 
 /// What is decided about a segment before anything is written.
-enum Judgement {
-    /// Leaves with this reason and moves nothing. Counted to the flow unless
-    /// the reason refuses it.
-    Leave(Reason),
-    /// Treat the flow as absent.
-    Replace,
-    /// The segment counts, under this reason, as this column of the table.
-    Take(Sent, Reason),
+struct Judgement {
+    /// Column of the table ([`Sent`]), or [`Judgement::LEAVE`] or
+    /// [`Judgement::REPLACE`].
+    sent: u8,
+    /// [`Reason`] as a number.
+    reason: u8,
 }
 
-/// Lets `segment`, sent by `ends[sender]`, act on `flow`.
+impl Judgement {
+    /// The segment moves nothing. It counts to the flow unless its reason
+    /// refuses it.
+    const LEAVE: u8 = 8;
+    /// The flow is to be treated as absent.
+    const REPLACE: u8 = 9;
+
+    #[inline(always)]
+    const fn leave(reason: Reason) -> Self {
+        Self { sent: Self::LEAVE, reason: reason as u8 }
+    }
+
+    #[inline(always)]
+    const fn take(sent: Sent, reason: Reason) -> Self {
+        Self { sent: sent as u8, reason: reason as u8 }
+    }
+
+    #[inline(always)]
+    const fn replace() -> Self {
+        Self { sent: Self::REPLACE, reason: Reason::FlowReopened as u8 }
+    }
+}
+
+/// Lets `segment`, sent by `ends[sender]`, act on `flow`; what became of it is
+/// in `outcome` afterwards, whatever was there before.
 ///
 /// The caller holds the flow's lock and has checked its tag. No helper and no
-/// function is called from here once compiled for BPF: all is inlined.
+/// function is called from here once compiled for BPF.
 #[inline(always)]
 pub fn meet(
     flow: &mut Flow,
@@ -72,201 +123,267 @@ pub fn meet(
     sender: usize,
     context: &Context,
     live: &Live,
-) -> Outcome {
-    let before = flow.states();
+    outcome: &mut Outcome,
+) {
+    let me = sender & 1;
+    let peer = me ^ 1;
+    let before = flow.bits();
+    outcome.before = before;
+    outcome.after = before;
+    outcome.replace = 0;
+    outcome.event = 0;
+    outcome.released = 0;
     if timeout::expired(flow, context.now, live) {
-        return Outcome::replaced(before);
+        outcome.replace = 1;
+        return;
     }
-    let liberal = flow.has(flow_flags::LIBERAL);
-    let (me, peer) = pair(&mut flow.ends, sender);
-    let (sent, reason) = match judge(me, peer, segment, liberal) {
-        Judgement::Replace => return Outcome::replaced(before),
-        Judgement::Leave(reason) => {
-            if !matches!(reason.class(), Class::Refuse) {
-                me.count(context.bytes);
-                if matches!(reason, Reason::SynOnLive) {
-                    flow.flags |= flow_flags::SYN_ON_LIVE;
-                }
+    let judgement = judge(flow, me, peer, segment);
+    if judgement.sent == Judgement::REPLACE {
+        outcome.replace = 1;
+        return;
+    }
+    let reason = Reason::known(judgement.reason ^ context.veil);
+    outcome.reason = reason;
+    if judgement.sent == Judgement::LEAVE {
+        if !matches!(reason.class(), Class::Refuse) {
+            flow.ends[me].count(context.bytes);
+            if matches!(reason, Reason::SynOnLive) {
+                flow.flags |= flow_flags::SYN_ON_LIVE;
             }
-            return Outcome::unmoved(reason, before);
         }
-        Judgement::Take(sent, reason) => (sent, reason),
-    };
+        return;
+    }
+    take(flow, me, peer, segment, judgement.sent ^ context.veil, reason, context, outcome);
+}
 
-    // The table.
-    let (my_next, disproved) = match on_sending(me.state(), sent) {
-        Move::To(state) => (state, false),
-        Move::Back(state) => (state, true),
-        // `judge` has sorted these out; should one slip through, it moves
-        // nothing.
-        Move::Odd => (me.state(), false),
-    };
-    let received = if matches!(sent, Sent::Reset) {
-        Received::Reset
-    } else if peer.has(end_flags::FIN) && !segment.ack.before(peer.end) {
-        Received::AckOfFin
-    } else {
-        Received::AckOfSyn
-    };
+/// Lets a segment that was judged to be `sent` move both endpoints.
+#[expect(clippy::too_many_arguments, reason = "inlined: each is a register of the caller")]
+#[inline(always)]
+fn take(
+    flow: &mut Flow,
+    me: usize,
+    peer: usize,
+    segment: &Segment,
+    sent: u8,
+    reason: Reason,
+    context: &Context,
+    outcome: &mut Outcome,
+) {
+    let [before_initiator, before_responder] = outcome.before;
+    let is_reset = sent == Sent::Reset as u8;
+    let has_ack = segment.flags.has(Flags::ACK);
+    let my_state = flow.ends[me].bits();
+    let cell = sending(my_state, sent);
+
     // An old ACK from before the SYN acknowledges nothing of this connection.
-    let acknowledges = matches!(sent, Sent::Reset)
-        || (segment.flags.has(Flags::ACK)
-            && (!peer.state().is_opening() || segment.ack.after(peer.isn)));
-    let peer_next = match on_arrival(peer.state(), received) {
-        Move::To(state) if acknowledges => state,
-        Move::To(_) | Move::Back(_) | Move::Odd => peer.state(),
-    };
-
-    // The numbers.
-    let first_ack = matches!(me.state(), State::SynSent) && !matches!(my_next, State::SynSent);
-    match sent {
-        Sent::Syn => {
-            if matches!(reason, Reason::SynRetransmit | Reason::SynRenewed) {
-                me.syn_retransmits = me.syn_retransmits.saturating_add(1);
-            }
-            begin_or_repeat(me, segment);
-            if sender == INITIATOR {
-                me.ack = Seq(context.micros.0);
-            }
-        }
-        Sent::SynAck => {
-            if matches!(reason, Reason::SynAckRetransmit | Reason::SynAckRenewed) {
-                me.syn_retransmits = me.syn_retransmits.saturating_add(1);
-            }
-            begin_or_repeat(me, segment);
-            me.ack = segment.ack;
-            agree_on_scale(me, peer);
-        }
-        Sent::Ack | Sent::AckOfFin | Sent::Fin | Sent::FinAckOfFin => {
-            if first_ack {
-                // Karn: a repeated SYN or SYN-ACK leaves open which one was
-                // answered.
-                if me.syn_retransmits == 0 && peer.syn_retransmits == 0 && sender == INITIATOR {
-                    let rtt = context.micros.since(Micros(me.ack.0));
-                    flow.handshake_rtt = ShortMicros::pack(rtt);
-                }
-                me.ack = segment.ack;
-            }
-            me.ack = me.ack.max(segment.ack);
-            me.end = me.end.max(segment.end());
-            if segment.flags.has(Flags::FIN) {
-                me.flags |= end_flags::FIN;
-            }
-            if segment.window > me.max_window {
-                me.max_window = segment.window;
-            }
-            if segment.options.has(Options::TIMESTAMPS)
-                && (segment.options.ts_value.wrapping_sub(me.ts) as i32) > 0
-            {
-                me.ts = segment.options.ts_value;
-            }
-        }
-        Sent::Reset => {}
+    let acknowledges = has_ack
+        && (!flow.ends[peer].bits().is_opening() || segment.ack.after(flow.ends[peer].isn));
+    if is_reset || acknowledges {
+        let received = if is_reset {
+            Received::Reset
+        } else if flow.ends[peer].has(end_flags::FIN) && !segment.ack.before(flow.ends[peer].end) {
+            Received::AckOfFin
+        } else {
+            Received::AckOfSyn
+        };
+        let next = arriving(flow.ends[peer].bits(), received as u8 ^ context.veil).next();
+        flow.ends[peer].set_bits(next);
     }
-    if acknowledges && !matches!(sent, Sent::Reset) {
-        let scale = if segment.flags.has(Flags::SYN) { 0 } else { me.scale() };
-        let allowed = segment.ack.plus((at_least_one(segment.window) as u32) << scale);
-        peer.max_end = if peer.has(end_flags::SEEN) { peer.max_end.max(allowed) } else { allowed };
-        if liberal {
-            // Of a liberal flow only part has been seen.
-            peer.end = peer.end.max(segment.ack);
+    if !is_reset {
+        if segment.flags.has(Flags::SYN) {
+            synchronize(flow, me, peer, segment, reason, context);
+        } else {
+            advance(flow, me, peer, segment, context);
+        }
+        if acknowledges {
+            open_window(flow, me, peer, segment);
         }
     }
-    me.flags |= end_flags::SEEN;
-    me.set_state(my_next);
-    peer.set_state(peer_next);
-    me.count(context.bytes);
-    let proved = peer.has(end_flags::SEEN)
-        && !segment.ack.before(peer.isn)
-        && !segment.ack.after(peer.end);
-
-    if disproved {
+    flow.ends[me].set_bits(cell.next());
+    flow.ends[me].flags |= end_flags::SEEN;
+    flow.ends[me].count(context.bytes);
+    flow.paths[me] = context.path;
+    if cell.is_back() {
         flow.count_disproved();
     }
     if segment.fragmented != 0 {
         flow.flags |= flow_flags::LIBERAL;
-    }
-    flow.paths[sender & 1] = context.path;
-    let after = flow.states();
-    let moved = before[0] as u8 != after[0] as u8 || before[1] as u8 != after[1] as u8;
-    // In TIME_WAIT only a FIN that comes again starts 2MSL anew (RFC 9293
-    // section 3.10.7.4, eighth); whatever else trickles in does not.
-    let waits = matches!(timeout::class_of(after), timeout::Class::TimeWait);
-    if moved || !waits || segment.flags.has(Flags::FIN) {
-        flow.last = context.now;
+        if matches!(reason, Reason::Tracked) {
+            outcome.reason = Reason::FirstFragment;
+        }
     }
 
-    let still_opening = after[0].is_opening() || after[1].is_opening();
-    let was_opening = before[0].is_opening() || before[1].is_opening();
-    let closed = matches!(after, [State::Closed, State::Closed]);
+    let after = flow.bits();
+    outcome.after = after;
+    let [initiator, responder] = after;
+    let moved = (before_initiator.number() ^ initiator.number())
+        | (before_responder.number() ^ responder.number());
+    // In TIME_WAIT only a FIN that comes again starts 2MSL anew (RFC 9293
+    // section 3.10.7.4, eighth); whatever else trickles in does not.
+    if moved != 0 || segment.flags.has(Flags::FIN) || !timeout::waits_2msl(after) {
+        flow.last = context.now;
+    }
+    settle(flow, me, peer, segment, outcome);
+    if moved != 0 {
+        outcome.event = EventKind::Changed as u8;
+        outcome.seq = flow.next_event();
+    }
+}
+
+/// Takes the numbers and offers of a SYN or SYN-ACK.
+#[inline(always)]
+fn synchronize(
+    flow: &mut Flow,
+    me: usize,
+    peer: usize,
+    segment: &Segment,
+    reason: Reason,
+    context: &Context,
+) {
+    let again = matches!(
+        reason,
+        Reason::SynRetransmit
+            | Reason::SynRenewed
+            | Reason::SynAckRetransmit
+            | Reason::SynAckRenewed
+    );
+    if again {
+        flow.ends[me].syn_retransmits = flow.ends[me].syn_retransmits.saturating_add(1);
+    }
+    let sent_before = flow.ends[me].end;
+    let same = flow.ends[me].has(end_flags::SEEN) && flow.ends[me].isn.0 == segment.seq.0;
+    begin(&mut flow.ends[me], segment);
+    // One that comes again may leave out the data that the first one carried
+    // (RFC 7413 section 4.1.3), which stays sent.
+    if same {
+        flow.ends[me].end = flow.ends[me].end.max(sent_before);
+    }
+    if segment.flags.has(Flags::ACK) {
+        flow.ends[me].ack = segment.ack;
+        // Window scaling is in force only if both SYNs offered it (RFC 7323
+        // section 2.2).
+        if flow.ends[me].flags & flow.ends[peer].flags & end_flags::SCALE == 0 {
+            flow.ends[me].set_scale(0);
+            flow.ends[peer].set_scale(0);
+        }
+    } else if me == INITIATOR {
+        flow.ends[me].ack = Seq(context.micros.0);
+    }
+}
+
+/// Takes the numbers of a segment after the SYN.
+#[inline(always)]
+fn advance(flow: &mut Flow, me: usize, peer: usize, segment: &Segment, context: &Context) {
+    if flow.ends[me].bits().is(State::SynSent) {
+        // Karn: a repeated SYN or SYN-ACK leaves open which one was answered.
+        if me == INITIATOR && flow.ends[0].syn_retransmits | flow.ends[1].syn_retransmits == 0 {
+            let syn = Micros(flow.ends[me].ack.0);
+            flow.handshake_rtt = ShortMicros::pack(context.micros.since(syn));
+        }
+        flow.ends[me].ack = segment.ack;
+    }
+    let end = &mut flow.ends[me];
+    end.ack = end.ack.max(segment.ack);
+    end.end = end.end.max(segment.end());
+    if segment.flags.has(Flags::FIN) {
+        end.flags |= end_flags::FIN;
+    }
+    if segment.window > end.max_window {
+        end.max_window = segment.window;
+    }
+    if segment.options.has(Options::TIMESTAMPS) && newer(segment.options.ts_value, end.ts) {
+        end.ts = segment.options.ts_value;
+    }
+    if flow.has(flow_flags::LIBERAL) {
+        // Of a liberal flow only part has been seen.
+        flow.ends[peer].end = flow.ends[peer].end.max(segment.ack);
+    }
+}
+
+/// Takes the window that a segment opens to its receiver.
+#[inline(always)]
+fn open_window(flow: &mut Flow, me: usize, peer: usize, segment: &Segment) {
+    let shift = if segment.flags.has(Flags::SYN) { 0 } else { flow.ends[me].scale() & 0x0f };
+    let allowed = segment.ack.plus(u32::from(at_least_one(segment.window)) << shift);
+    // Nothing to compare with before the first one.
+    let known = flow.ends[me].has(end_flags::SEEN);
+    let end = &mut flow.ends[peer];
+    if !known || end.max_end.before(allowed) {
+        end.max_end = allowed;
+    }
+}
+
+/// Gives back what the flow no longer needs to hold.
+#[inline(always)]
+fn settle(flow: &mut Flow, me: usize, peer: usize, segment: &Segment, outcome: &mut Outcome) {
+    let [initiator, responder] = outcome.after;
+    let closed = (initiator.number() | responder.number()) == State::Closed as u8;
+    let opening = initiator.is_opening() | responder.is_opening();
+    let was_opening = outcome.before[0].is_opening() | outcome.before[1].is_opening();
     let mut released = 0;
-    if flow.has(held::HALF_OPEN) && (!still_opening || closed) {
-        released |= held::HALF_OPEN;
+    if !opening | closed {
+        released |= flow.flags & held::HALF_OPEN;
     }
     // Somebody who only sends can be anybody; who acknowledges what the other
     // side sent has received it.
-    let unproved = flow.has(held::PICKUP);
-    if unproved && (proved || closed) {
-        released |= held::PICKUP;
+    let from = &flow.ends[peer];
+    let proved = from.has(end_flags::SEEN)
+        && !segment.ack.before(from.isn)
+        && !segment.ack.after(from.end)
+        && flow.ends[me].has(end_flags::SEEN);
+    if closed || proved {
+        released |= flow.flags & held::PICKUP;
     }
     flow.flags &= !released;
-    let reason = match reason {
-        Reason::Tracked if segment.fragmented != 0 => Reason::FirstFragment,
-        other => other,
-    };
-    Outcome {
-        reason,
-        replace: false,
-        event: if moved { Some(EventKind::Changed) } else { None },
-        embryo: still_opening || (was_opening && closed) || (unproved && released == 0),
-        seq: if moved { flow.next_event() } else { 0 },
-        released,
-        before,
-        after,
-    }
+    outcome.released = released;
+    let embryo = opening | (was_opening & closed) | flow.has(held::PICKUP);
+    outcome.embryo = embryo as u8;
 }
 
 /// Decides what a segment is to its flow, by flags and by numbers.
 #[inline(always)]
-fn judge(me: &Endpoint, peer: &Endpoint, segment: &Segment, liberal: bool) -> Judgement {
-    use Judgement::{Leave, Take};
+fn judge(flow: &Flow, me: usize, peer: usize, segment: &Segment) -> Judgement {
+    let (me, peer) = (&flow.ends[me], &flow.ends[peer]);
     let flags = segment.flags;
-    let (mine, theirs) = (me.state(), peer.state());
+    let (mine, theirs) = (me.bits(), peer.bits());
     if segment.is_syn() {
         return judge_syn(me, peer, segment);
     }
-    if matches!((mine, theirs), (State::Closed, State::Closed)) {
-        return Leave(Reason::AfterClose);
+    if (mine.number() | theirs.number()) == State::Closed as u8 {
+        return Judgement::leave(Reason::AfterClose);
     }
-    // SYN_SENT and LISTEN have numbers on one side only: the SYN's.
     let acks_syn = segment.ack.after(peer.isn) && !segment.ack.after(peer.end);
     if flags.has(Flags::RST) {
-        return judge_reset(me, peer, segment, acks_syn);
+        // Before any answer the only number that a refusal can prove is the
+        // SYN's (RFC 9293 section 3.10.7.3, second).
+        let refusal = mine.is(State::Listen) && theirs.is(State::SynSent);
+        if refusal && !(flags.has(Flags::ACK) && acks_syn) {
+            return Judgement::leave(Reason::ResetWrongAck);
+        }
+        return Judgement::take(Sent::Reset, Reason::ResetClosed);
     }
     if flags.has(Flags::SYN) {
         return judge_syn_ack(me, peer, segment, acks_syn);
     }
-
-    match (mine, theirs) {
-        // Before its SYN an endpoint says nothing; and it cannot acknowledge a
+    if mine.among(Bits::set(&[State::Listen, State::SynSent])) {
+        // Before its SYN an endpoint says nothing, and it cannot acknowledge a
         // SYN that was never sent. Either way the half that would explain this
         // went past us.
-        (State::Listen, _) | (State::SynSent, State::Listen) => {
-            return Leave(Reason::HandshakeUnseen);
+        if mine.is(State::Listen) || theirs.is(State::Listen) {
+            return Judgement::leave(Reason::HandshakeUnseen);
         }
         // The third ACK must acknowledge the SYN of the responder (RFC 9293
         // section 3.10.7.4, fifth), else anybody who can send completes a
         // handshake.
-        (State::SynSent, _) if !acks_syn => return Leave(Reason::HandshakeWrongAck),
-        (State::Closed, _) if !flags.has(Flags::FIN) => return Leave(Reason::AfterClose),
-        _ => {}
+        if !acks_syn {
+            return Judgement::leave(Reason::HandshakeWrongAck);
+        }
     }
-    if segment.ack.after(peer.end) && !liberal {
-        return Leave(Reason::AckUnsent);
+    if segment.ack.after(peer.end) && !flow.has(flow_flags::LIBERAL) {
+        return Judgement::leave(Reason::AckUnsent);
     }
-    let had_fin = me.has(end_flags::FIN);
-    if had_fin && segment.end().after(me.end) {
-        return Leave(Reason::BeyondFin);
+    if me.has(end_flags::FIN) && segment.end().after(me.end) {
+        return Judgement::leave(Reason::BeyondFin);
     }
     let acks_fin = peer.has(end_flags::FIN) && !segment.ack.before(peer.end);
     let sent = match (flags.has(Flags::FIN), acks_fin) {
@@ -275,131 +392,86 @@ fn judge(me: &Endpoint, peer: &Endpoint, segment: &Segment, liberal: bool) -> Ju
         (true, false) => Sent::Fin,
         (true, true) => Sent::FinAckOfFin,
     };
-    if matches!(on_sending(mine, sent), Move::Odd) {
-        return Leave(Reason::AfterClose);
+    if sending(mine, sent as u8).is_odd() {
+        return Judgement::leave(Reason::AfterClose);
     }
-    let reason =
-        if had_fin && flags.has(Flags::FIN) { Reason::FinRetransmit } else { Reason::Tracked };
-    Take(sent, reason)
+    let again = me.has(end_flags::FIN) && flags.has(Flags::FIN);
+    Judgement::take(sent, if again { Reason::FinRetransmit } else { Reason::Tracked })
 }
 
 /// A SYN without ACK.
 #[inline(always)]
 fn judge_syn(me: &Endpoint, peer: &Endpoint, segment: &Segment) -> Judgement {
-    use Judgement::{Leave, Replace, Take};
-    match (me.state(), peer.state()) {
-        (State::SynSent, _) if segment.seq.0 == me.isn.0 => Take(Sent::Syn, Reason::SynRetransmit),
+    const OVER: u16 = Bits::set(&[State::TimeWait, State::Closed]);
+    let (mine, theirs) = (me.bits(), peer.bits());
+    if mine.is(State::SynSent) {
+        if segment.seq.0 == me.isn.0 {
+            return Judgement::take(Sent::Syn, Reason::SynRetransmit);
+        }
         // Nothing has answered the first one, so this one may stand for it: a
         // client that started over.
-        (State::SynSent, State::Listen | State::SynSent) => Take(Sent::Syn, Reason::SynRenewed),
-        // Simultaneous open.
-        (State::Listen, State::SynSent) => Take(Sent::Syn, Reason::Tracked),
-        (State::Closed, State::Closed) => Replace,
+        if theirs.among(Bits::set(&[State::Listen, State::SynSent])) {
+            return Judgement::take(Sent::Syn, Reason::SynRenewed);
+        }
+    }
+    // Simultaneous open.
+    if mine.is(State::Listen) && theirs.is(State::SynSent) {
+        return Judgement::take(Sent::Syn, Reason::Tracked);
+    }
+    if mine.among(OVER) && theirs.among(OVER) {
         // RFC 6191 section 2 and RFC 1122 section 4.2.2.13: a higher sequence
         // number, or a newer timestamp, tells a new connection from an old
         // duplicate. Either side may be the one that opens it.
-        (State::TimeWait | State::Closed, State::TimeWait | State::Closed) => {
-            let newer = segment.options.has(Options::TIMESTAMPS)
-                && me.has(end_flags::TIMESTAMPS)
-                && (segment.options.ts_value.wrapping_sub(me.ts) as i32) > 0;
-            if newer || segment.seq.after(me.end) {
-                Replace
-            } else {
-                Leave(Reason::SynInTimeWait)
-            }
+        let closed = (mine.number() | theirs.number()) == State::Closed as u8;
+        let stamped = segment.options.has(Options::TIMESTAMPS) && me.has(end_flags::TIMESTAMPS);
+        if closed
+            || segment.seq.after(me.end)
+            || (stamped && newer(segment.options.ts_value, me.ts))
+        {
+            return Judgement::replace();
         }
-        _ => Leave(Reason::SynOnLive),
+        return Judgement::leave(Reason::SynInTimeWait);
     }
+    Judgement::leave(Reason::SynOnLive)
 }
 
 /// A SYN with ACK.
 #[inline(always)]
 fn judge_syn_ack(me: &Endpoint, peer: &Endpoint, segment: &Segment, acks_syn: bool) -> Judgement {
-    use Judgement::{Leave, Take};
-    match me.state() {
-        State::Listen | State::SynSent | State::SynReceived if !acks_syn => {
-            Leave(Reason::SynAckWrongAck)
+    let mine = me.bits();
+    let same = segment.seq.0 == me.isn.0;
+    if mine.is_opening() {
+        if !acks_syn {
+            return Judgement::leave(Reason::SynAckWrongAck);
         }
-        State::Listen => Take(Sent::SynAck, Reason::Tracked),
-        // The second SYN of a simultaneous open is the first one again, with an
-        // ACK: it keeps its number.
-        State::SynSent if segment.seq.0 == me.isn.0 => Take(Sent::SynAck, Reason::Tracked),
-        State::SynReceived if segment.seq.0 == me.isn.0 => {
-            Take(Sent::SynAck, Reason::SynAckRetransmit)
+        // Passive open; or the second SYN of a simultaneous one, which is the
+        // first again with an ACK and keeps its number.
+        if mine.is(State::Listen) || (mine.is(State::SynSent) && same) {
+            return Judgement::take(Sent::SynAck, Reason::Tracked);
         }
-        // A stateless responder (SYN cookies) chooses anew for every SYN.
-        State::SynReceived if matches!(peer.state(), State::SynSent) => {
-            Take(Sent::SynAck, Reason::SynAckRenewed)
+        if mine.is(State::SynReceived) {
+            if same {
+                return Judgement::take(Sent::SynAck, Reason::SynAckRetransmit);
+            }
+            // A stateless responder (SYN cookies) chooses anew for every SYN.
+            if peer.bits().is(State::SynSent) {
+                return Judgement::take(Sent::SynAck, Reason::SynAckRenewed);
+            }
         }
-        // It has said nothing but this since: so it never got the ACK.
-        State::Established
-            if segment.seq.0 == me.isn.0
-                && me.end.0 == segment.end().0
-                && me.packets() == me.syn_retransmits as u64 + 1 =>
-        {
-            Take(Sent::SynAck, Reason::SynAckRetransmit)
-        }
-        _ => Leave(Reason::SynAckOnLive),
     }
+    // It has said nothing but this since: so it never got the ACK.
+    if mine.is(State::Established)
+        && same
+        && me.end.0 == segment.end().0
+        && me.packets_low == u32::from(me.syn_retransmits) + 1
+    {
+        return Judgement::take(Sent::SynAck, Reason::SynAckRetransmit);
+    }
+    Judgement::leave(Reason::SynAckOnLive)
 }
 
-/// An RST.
+/// Whether timestamp `a` is later than `b` (RFC 7323 section 5.2).
 #[inline(always)]
-fn judge_reset(me: &Endpoint, peer: &Endpoint, segment: &Segment, acks_syn: bool) -> Judgement {
-    use Judgement::{Leave, Take};
-    // Before any answer the only number that a refusal can prove is the SYN's
-    // (RFC 9293 section 3.10.7.3, second).
-    let refusal = matches!((me.state(), peer.state()), (State::Listen, State::SynSent));
-    if refusal && !(segment.flags.has(Flags::ACK) && acks_syn) {
-        return Leave(Reason::ResetWrongAck);
-    }
-    Take(Sent::Reset, Reason::ResetClosed)
-}
-
-/// Takes the numbers of a SYN or SYN-ACK. One that comes again may leave out
-/// the data that the first one carried (RFC 7413 section 4.1.3), which stays
-/// sent.
-#[inline(always)]
-fn begin_or_repeat(me: &mut Endpoint, segment: &Segment) {
-    let sent_before = me.end;
-    let again = me.has(end_flags::SEEN) && me.isn.0 == segment.seq.0;
-    begin(me, segment);
-    if again {
-        me.end = me.end.max(sent_before);
-    }
-}
-
-/// Window scaling is in force only if both SYNs offered it (RFC 7323 section
-/// 2.2).
-#[inline(always)]
-fn agree_on_scale(me: &mut Endpoint, peer: &mut Endpoint) {
-    if !(me.has(end_flags::SCALE) && peer.has(end_flags::SCALE)) {
-        me.set_scale(0);
-        peer.set_scale(0);
-    }
-}
-
-impl Outcome {
-    /// The flow is to be treated as absent.
-    #[inline(always)]
-    const fn replaced(states: [State; 2]) -> Self {
-        let mut outcome = Self::unmoved(Reason::FlowReopened, states);
-        outcome.replace = true;
-        outcome
-    }
-
-    /// Nothing moved.
-    #[inline(always)]
-    const fn unmoved(reason: Reason, states: [State; 2]) -> Self {
-        Self {
-            reason,
-            replace: false,
-            event: None,
-            embryo: false,
-            seq: 0,
-            released: 0,
-            before: states,
-            after: states,
-        }
-    }
+const fn newer(a: u32, b: u32) -> bool {
+    (a.wrapping_sub(b) as i32) > 0
 }

@@ -1,0 +1,36 @@
+//! Atomic addition that gives the old value.
+//!
+//! The BPF targets have the instruction (version 3 of the instruction set,
+//! kernel 5.12) but no compare-and-swap of every width, so rustc offers no
+//! `AtomicU64::fetch_add` for them.
+
+/// Adds `amount` (modulo 2^64) to `*place`; the value before.
+///
+/// # Safety
+///
+/// `place` must be valid for reads and writes, aligned to eight bytes, and
+/// written only atomically while others may write it.
+#[inline(always)]
+pub unsafe fn fetch_add(place: *mut u64, amount: u64) -> u64 {
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut value = amount;
+        // SAFETY: the caller's promise; the operand is both addend and result.
+        unsafe {
+            core::arch::asm!(
+                "{value} = atomic_fetch_add((u64 *)({place} + 0), {value})",
+                value = inout(reg) value,
+                place = in(reg) place,
+                options(nostack),
+            );
+        }
+        value
+    }
+    // Only for lints, which see this crate on the host.
+    #[cfg(not(target_arch = "bpf"))]
+    {
+        // SAFETY: the caller's promise.
+        unsafe { core::sync::atomic::AtomicU64::from_ptr(place) }
+            .fetch_add(amount, core::sync::atomic::Ordering::Relaxed)
+    }
+}

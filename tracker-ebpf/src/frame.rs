@@ -1,0 +1,167 @@
+//! The only code that touches packet memory.
+
+use aya_ebpf::{
+    EbpfContext as _,
+    helpers::{
+        bpf_skb_load_bytes, bpf_skb_pull_data, bpf_xdp_get_buff_len, bpf_xdp_load_bytes,
+    },
+    programs::{TcContext, XdpContext},
+};
+use tracker_common::parse::Bytes;
+
+/// Headers end long before this. It tells the verifier that an offset is
+/// small, which it demands of a variable one.
+const FARTHEST: u32 = 0x7fff;
+
+/// Copies `N` bytes at `offset` behind `start`, if they end by `end`.
+///
+/// `start` and `end` must be a context's `data` and `data_end`, freshly read:
+/// the verifier knows them as packet pointers and checks the comparison below.
+#[inline(always)]
+fn copy<const N: usize>(start: usize, end: usize, offset: u32) -> Option<[u8; N]> {
+    if offset > FARTHEST {
+        return None;
+    }
+    let from = start + offset as usize;
+    if opaque(from + N) > end {
+        return None;
+    }
+    // SAFETY: `from..from + N` lies inside the packet, as just compared, and
+    // bytes have no alignment.
+    Some(unsafe { core::ptr::read_unaligned(from as *const [u8; N]) })
+}
+
+/// `address`, of which the optimizer knows nothing. It would rewrite
+/// `from + 1 > end` to `from >= end`, from which the verifier learns nothing.
+#[inline(always)]
+fn opaque(address: usize) -> usize {
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut address = address;
+        // One instruction that does nothing; without any, two records of the
+        // line table would fall on one offset, which the kernel refuses.
+        // SAFETY: it changes no state.
+        unsafe { core::arch::asm!("{0} = {0}", inout(reg) address, options(nomem, nostack)) };
+        address
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    address
+}
+
+/// `length`, bounded for the verifier, unless there is nothing to copy or too
+/// much.
+#[inline(always)]
+fn copyable(length: u32) -> Option<u32> {
+    let length = opaque(length as usize) as u32;
+    if (1..=40).contains(&length) { Some(length) } else { None }
+}
+
+/// A frame at XDP.
+pub struct Ingress<'a>(pub &'a XdpContext);
+
+impl Ingress<'_> {
+    /// Octets in reach, which is all of a frame that is not multi-buffer.
+    #[inline(always)]
+    pub fn linear(&self) -> u32 {
+        (self.0.data_end() - self.0.data()) as u32
+    }
+}
+
+impl Bytes for Ingress<'_> {
+    #[inline(always)]
+    fn get<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        copy(self.0.data(), self.0.data_end(), offset)
+    }
+
+    #[inline(always)]
+    fn copy(&self, offset: u32, length: u32, buffer: &mut [u8; 64]) -> bool {
+        let Some(length) = copyable(length) else { return false };
+        // SAFETY: the buffer holds `length` bytes, and the helper checks the
+        // packet's end.
+        let code = unsafe {
+            bpf_xdp_load_bytes(
+                self.0.as_ptr().cast(),
+                offset,
+                buffer.as_mut_ptr().cast(),
+                length,
+            )
+        };
+        code == 0
+    }
+
+    #[inline(always)]
+    fn length(&self) -> u32 {
+        // SAFETY: the pointer is this program's context.
+        unsafe { bpf_xdp_get_buff_len(self.0.as_ptr().cast()) as u32 }
+    }
+
+    #[inline(always)]
+    fn reaches(&self, end: u32) -> bool {
+        end <= self.linear() || end <= self.length()
+    }
+}
+
+/// A packet at TCX or clsact.
+pub struct Egress<'a>(pub &'a TcContext);
+
+impl Egress<'_> {
+    /// Moves the headers into the linear part, where they are not there yet.
+    #[inline(always)]
+    pub fn pull(&self) {
+        /// Ethernet, two tags, the longest IPv4 or a well-extended IPv6 header,
+        /// the longest TCP header.
+        const HEADERS: u32 = 192;
+        let wanted = HEADERS.min(self.0.len());
+        if self.0.data() + wanted as usize > self.0.data_end() {
+            // SAFETY: the pointer is this program's context. On failure the
+            // next read fails, too, and is reported.
+            unsafe { bpf_skb_pull_data(self.0.skb.skb, wanted) };
+        }
+    }
+
+    /// The tag that the kernel holds beside the packet, 0 for none.
+    #[inline(always)]
+    pub fn tag(&self) -> u16 {
+        // SAFETY: the context is valid for as long as the program runs.
+        let skb = unsafe { &*self.0.skb.skb };
+        if skb.vlan_present != 0 { skb.vlan_tci as u16 } else { 0 }
+    }
+
+    /// Interface on which a forwarded packet came in, 0 for one of this host's
+    /// own.
+    #[inline(always)]
+    pub fn came_from(&self) -> u32 {
+        // SAFETY: as above.
+        unsafe { (*self.0.skb.skb).ingress_ifindex }
+    }
+
+    /// Interface on which it leaves.
+    #[inline(always)]
+    pub fn ifindex(&self) -> u32 {
+        // SAFETY: as above.
+        unsafe { (*self.0.skb.skb).ifindex }
+    }
+}
+
+impl Bytes for Egress<'_> {
+    #[inline(always)]
+    fn get<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        copy(self.0.data(), self.0.data_end(), offset)
+    }
+
+    #[inline(always)]
+    fn copy(&self, offset: u32, length: u32, buffer: &mut [u8; 64]) -> bool {
+        let Some(length) = copyable(length) else { return false };
+        // SAFETY: the buffer holds `length` bytes, and the helper checks the
+        // packet's end.
+        let code = unsafe {
+            bpf_skb_load_bytes(self.0.as_ptr(), offset, buffer.as_mut_ptr().cast(), length)
+        };
+        code == 0
+    }
+
+    #[inline(always)]
+    fn length(&self) -> u32 {
+        self.0.len()
+    }
+}

@@ -1,0 +1,27 @@
+//! The packet path of tracker. Memory of the flow tables is taken at load.
+#![no_std]
+#![no_main]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
+
+mod atomic;
+mod clock;
+mod count;
+mod event;
+mod frame;
+mod gauge;
+mod globals;
+mod maps;
+mod programs;
+mod scratch;
+mod sockets;
+mod table;
+mod track;
+
+/// How the flow tables take memory.
+const FLOW_TABLE_FLAGS: usize = 0;
+
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}

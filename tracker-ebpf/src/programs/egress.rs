@@ -1,0 +1,63 @@
+//! TCX, or clsact before kernel 6.6: what goes out.
+
+use aya_ebpf::{
+    EbpfContext as _, bindings::TC_ACT_UNSPEC, macros::classifier, programs::TcContext,
+};
+use tracker_common::{
+    abi::{Hook, interface_flags},
+    parse::{self, Bytes as _},
+    reason::{Class, Reason},
+};
+
+use crate::{
+    count,
+    frame::Egress,
+    maps::INTERFACES,
+    scratch,
+    track::{Seen, track},
+};
+
+/// Egress hook.
+#[classifier]
+pub fn tracker_egress(ctx: TcContext) -> i32 {
+    let reason = handle(&ctx);
+    count::packet(reason, Hook::Egress, Egress(&ctx).length());
+    match reason.class() {
+        // Lets the next program of the hook decide (TCX_NEXT has this value).
+        Class::Accept | Class::Note | Class::Refuse => TC_ACT_UNSPEC,
+    }
+}
+
+#[inline(always)]
+fn handle(ctx: &TcContext) -> Reason {
+    let frame = Egress(ctx);
+    let came_from = frame.came_from();
+    if came_from != 0 && interface(came_from) & interface_flags::INGRESS != 0 {
+        return Reason::Forwarded;
+    }
+    let Some(scratch) = scratch::of(Hook::Egress) else { return Reason::NotConfigured };
+    frame.pull();
+    if let Err(reason) = parse::ethernet(&frame, frame.tag(), &mut scratch.packet) {
+        return reason;
+    }
+    let ifindex = frame.ifindex();
+    // Only a tagged packet asks: an untagged one has nothing that a NIC on the
+    // way in could have taken off.
+    let outer_tag_hidden =
+        scratch.packet.outer != 0 && interface(ifindex) & interface_flags::STRIPS_TAGS != 0;
+    let seen = Seen {
+        context: ctx.as_ptr(),
+        ifindex,
+        hook: Hook::Egress,
+        local: came_from == 0,
+        outer_tag_hidden,
+    };
+    track(scratch, &seen)
+}
+
+/// Flags of an interface, 0 when it is not ours.
+#[inline(always)]
+fn interface(ifindex: u32) -> u32 {
+    // SAFETY: the entry is one integer, written whole by the agent.
+    unsafe { INTERFACES.get(ifindex) }.map_or(0, |entry| entry.flags)
+}

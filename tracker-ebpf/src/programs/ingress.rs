@@ -1,0 +1,49 @@
+//! XDP: what comes in.
+
+use aya_ebpf::{EbpfContext as _, bindings::xdp_action, macros::xdp, programs::XdpContext};
+use tracker_common::{
+    abi::Hook,
+    parse,
+    reason::{Class, Reason},
+};
+
+use crate::{
+    count,
+    frame::Ingress,
+    scratch::{self, Scratch},
+    track::{Seen, track},
+};
+
+/// The loopback device's index in every namespace. What comes in there was sent
+/// by this host.
+const LOOPBACK: u32 = 1;
+
+/// Ingress hook; multi-buffer aware.
+#[xdp(frags)]
+pub fn tracker_ingress(ctx: XdpContext) -> u32 {
+    let frame = Ingress(&ctx);
+    let (reason, bytes) = match scratch::of(Hook::Ingress) {
+        Some(scratch) => (handle(&ctx, &frame, scratch), scratch.packet.bytes),
+        None => (Reason::NotConfigured, 0),
+    };
+    count::packet(reason, Hook::Ingress, frame.linear().max(bytes));
+    match reason.class() {
+        Class::Accept | Class::Note | Class::Refuse => xdp_action::XDP_PASS,
+    }
+}
+
+#[inline(always)]
+fn handle(ctx: &XdpContext, frame: &Ingress<'_>, scratch: &mut Scratch) -> Reason {
+    if let Err(reason) = parse::ethernet(frame, 0, &mut scratch.packet) {
+        return reason;
+    }
+    let ifindex = ctx.ingress_ifindex() as u32;
+    let seen = Seen {
+        context: ctx.as_ptr(),
+        ifindex,
+        hook: Hook::Ingress,
+        local: ifindex == LOOPBACK,
+        outer_tag_hidden: false,
+    };
+    track(scratch, &seen)
+}

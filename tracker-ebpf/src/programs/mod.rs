@@ -1,0 +1,5 @@
+//! The three entry points.
+
+mod egress;
+mod ingress;
+mod reap;

@@ -1,0 +1,37 @@
+//! Working memory of a run: the verifier grants 512 bytes of stack, and the
+//! brain's own registers spill there.
+
+use tracker_common::{
+    abi::{Event, Hook},
+    parse::Packet,
+    tcp::{Context, Outcome},
+};
+
+use crate::maps::SCRATCH;
+
+/// What a run needs in memory.
+#[repr(C)]
+pub struct Scratch {
+    /// The packet.
+    pub packet: Packet,
+    /// The event that may be sent. Its key is the packet's flow key from the
+    /// start, and the one that the tables are asked with.
+    pub event: Event,
+    /// What the brain is told beside the packet. In memory, so that every pass
+    /// of the look-up loop looks the same to the verifier.
+    pub context: Context,
+    /// What the brain answered.
+    pub outcome: Outcome,
+}
+
+/// This CPU's, for runs of `hook`.
+///
+/// The hooks have one each. A hook does not interrupt itself on one CPU: both
+/// run with softirqs off, ingress in NAPI, egress under `rcu_read_lock_bh`.
+#[inline(always)]
+pub fn of(hook: Hook) -> Option<&'static mut Scratch> {
+    let scratch = SCRATCH.get_ptr_mut(hook as u32)?;
+    // SAFETY: array elements live as long as the program, no other run uses
+    // this one meanwhile, and any bytes are a value.
+    Some(unsafe { &mut *scratch })
+}

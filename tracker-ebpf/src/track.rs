@@ -1,0 +1,295 @@
+//! A packet meets its flow: look-up, lock, the brain, unlock, and only then
+//! what the brain asked for.
+
+use core::ffi::c_void;
+
+use tracker_common::{
+    abi::{
+        Cause, Event, EventKind, Family, Flow, Gauge, Hook, INITIATOR, Key, Live, Path, RingSlot, Side,
+        Zone, ZoneKey,
+    },
+    parse::Packet,
+    reason::Reason,
+    tcp::{Admission, Bits, CLOSED, Context, Flags, Opening, Outcome, State, admit, meet, open},
+    time::{Micros, Tick},
+};
+
+use crate::{
+    clock, event, gauge, globals,
+    maps::{GENERATION, HALF_OPEN_RING, LIVE, ZONES},
+    scratch::Scratch,
+    sockets,
+    table,
+};
+
+/// Look-ups before a packet gives up on a flow that others are making or
+/// removing. Either takes less than a microsecond, so a third finds it done.
+const TRIES: u32 = 3;
+
+/// What the hooks know of a packet beside its bytes.
+pub struct Seen {
+    /// The program's context.
+    pub context: *mut c_void,
+    /// Interface.
+    pub ifindex: u32,
+    /// Which hook.
+    pub hook: Hook,
+    /// Sent by this host's own stack.
+    pub local: bool,
+    /// The NIC takes the outer tag off what comes in here, so it cannot be part
+    /// of the key.
+    pub outer_tag_hidden: bool,
+}
+
+/// The zone of a packet.
+#[inline(always)]
+fn zone_of(packet: &Packet, seen: &Seen) -> Zone {
+    if globals::zones_configured() {
+        let key = ZoneKey { ifindex: seen.ifindex, outer: packet.outer, inner: packet.inner };
+        // SAFETY: the agent writes zones before the hooks are attached.
+        if let Some(&zone) = unsafe { ZONES.get(key) } {
+            return Zone(zone);
+        }
+    }
+    if globals::gateway() {
+        Zone::default()
+    } else if seen.outer_tag_hidden {
+        Zone::of_vids(packet.inner, 0)
+    } else {
+        Zone::of_vids(packet.outer, packet.inner)
+    }
+}
+
+/// Lets the packet in `scratch` act on its flow, opening one where the brain
+/// says so.
+#[inline(always)]
+pub fn track(scratch: &mut Scratch, seen: &Seen) -> Reason {
+    let Some(live) = LIVE.get(0) else { return Reason::NotConfigured };
+    let Scratch { packet, event, context, outcome } = scratch;
+    let family = packet.family();
+    let (key, from) = packet.key(zone_of(packet, seen));
+    event.key = key;
+    event.family = family as u8;
+    event.ifindex = seen.ifindex;
+    event.time_ns = clock::coarse_ns();
+    let tag = event.key.tag(family);
+    *context = Context {
+        now: Tick::from_ns(event.time_ns),
+        micros: Micros(0),
+        path: Path::new(seen.ifindex, packet.outer, packet.inner),
+        bytes: packet.bytes,
+        policy: live.policy,
+        replaced: 0,
+        veil: packet.veil,
+    };
+    if packet.segment.flags.has(Flags::SYN) {
+        context.micros = clock::exact();
+    }
+    match acquire(packet, event, context, tag) {
+        Acquired::Contended => return Reason::Contended,
+        Acquired::Absent => {}
+        Acquired::Locked(flow) => {
+            // SAFETY: under the lock this program is the only one that writes.
+            let inside = unsafe { &mut *flow };
+            let sender = inside.index_of(from);
+            meet(inside, &packet.segment, sender, context, live, outcome);
+            if outcome.replace == 0 {
+                if outcome.event != 0 {
+                    event::copy_totals(event, inside);
+                }
+                // SAFETY: `acquire` locked it.
+                unsafe { table::unlock(flow) };
+                if outcome.released != 0 {
+                    gauge::release(outcome.released);
+                }
+                if outcome.event != 0 {
+                    report(event, outcome);
+                }
+                return outcome.reason;
+            }
+            event::copy_totals(event, inside);
+            event::describe(event, EventKind::Ended, Cause::Replaced as u8, inside.next_event());
+            let released = inside.retire();
+            // SAFETY: `acquire` locked it.
+            unsafe { table::unlock(flow) };
+            table::delete_retired(family, &event.key);
+            gauge::release(released);
+            event::states(event, outcome.before, CLOSED);
+            event::send(event, opening(outcome.before));
+            context.replaced = 1;
+        }
+    }
+    match admit(&packet.segment, seen.local) {
+        Admission::Open(opening) => {
+            create(packet, event, outcome, seen, from, opening, tag, context, live)
+        }
+        Admission::Leave(reason) => reason,
+    }
+}
+
+/// What a look-up brought.
+enum Acquired {
+    /// The packet's flow, locked: the caller must unlock it.
+    Locked(*mut Flow),
+    /// There is none.
+    Absent,
+    /// It is being made or removed, and still was after [`TRIES`] looks.
+    Contended,
+}
+
+/// Finds the packet's flow and takes its lock.
+#[inline(always)]
+fn acquire(packet: &Packet, event: &Event, context: &mut Context, tag: u32) -> Acquired {
+    for _ in 0..TRIES {
+        let Some(flow) = table::find(packet.family(), &event.key) else { return Acquired::Absent };
+        // The ACK that completes a handshake is timed exactly. This look is
+        // without the lock, and decides nothing but the clock.
+        // SAFETY: a map value of integers, which any bits are.
+        let initiator = unsafe { (*flow).ends[INITIATOR].bits() };
+        if initiator.is(State::SynSent) {
+            context.micros = clock::exact();
+        }
+        // SAFETY: `flow` comes from `find`; it is unlocked here or by the caller.
+        unsafe { table::lock(flow) };
+        // SAFETY: under the lock nobody else writes it.
+        if unsafe { (*flow).tag } == tag {
+            return Acquired::Locked(flow);
+        }
+        // SAFETY: locked above.
+        unsafe { table::unlock(flow) };
+    }
+    Acquired::Contended
+}
+
+/// Makes the flow that `packet` opens.
+#[expect(clippy::too_many_arguments, reason = "inlined: each is a register of the caller")]
+#[inline(always)]
+fn create(
+    packet: &Packet,
+    event: &mut Event,
+    outcome: &mut Outcome,
+    seen: &Seen,
+    from: Side,
+    opening: Opening,
+    tag: u32,
+    context: &Context,
+    live: &Live,
+) -> Reason {
+    let family = packet.family();
+    let reservation = opening.reservation();
+    let limit = match opening {
+        Opening::Handshake => live.half_open_limit,
+        Opening::Pickup => live.pickup_limit,
+    };
+    if !gauge::reserve(reservation, limit) {
+        return opening.refusal();
+    }
+    if let Err(reason) = table::insert_blank(family, &event.key) {
+        gauge::release(reservation);
+        return reason;
+    }
+    let generation = next_generation();
+    let (initiator, guessed) = match opening {
+        Opening::Handshake => (from, false),
+        Opening::Pickup => initiator_of(packet, seen, from),
+    };
+    let Some(flow) = table::find(family, &event.key) else {
+        gauge::release(reservation);
+        return Reason::Contended;
+    };
+    // SAFETY: `flow` comes from `find` and is unlocked on every way out.
+    unsafe { table::lock(flow) };
+    // SAFETY: under the lock this program is the only one that writes.
+    let inside = unsafe { &mut *flow };
+    if inside.tag != 0 {
+        // Ours was removed and somebody else's is there.
+        // SAFETY: locked above.
+        unsafe { table::unlock(flow) };
+        gauge::release(reservation);
+        return Reason::Contended;
+    }
+    let sender = usize::from(initiator as u8 != from as u8);
+    open(
+        inside,
+        opening,
+        &packet.segment,
+        tag,
+        generation,
+        matches!(initiator, Side::High),
+        guessed,
+        sender,
+        context,
+        outcome,
+    );
+    event::copy_totals(event, inside);
+    // SAFETY: locked above.
+    unsafe { table::unlock(flow) };
+    if matches!(opening, Opening::Handshake) {
+        remember_age(&event.key, family, generation, live.ring_slots);
+    }
+    report(event, outcome);
+    outcome.reason
+}
+
+/// The side that opened a connection met in mid-life, and whether that is a
+/// guess: not the one that listens, else the one with the higher port.
+#[inline(always)]
+fn initiator_of(packet: &Packet, seen: &Seen, from: Side) -> (Side, bool) {
+    let inbound = matches!(seen.hook, Hook::Ingress);
+    let to = match from {
+        Side::Low => Side::High,
+        Side::High => Side::Low,
+    };
+    if sockets::listens(seen.context, packet, inbound) {
+        (if inbound { from } else { to }, false)
+    } else if packet.source_port >= packet.destination_port {
+        (from, true)
+    } else {
+        (to, true)
+    }
+}
+
+/// A generation that no other flow of any CPU has, modulo 2^32.
+#[inline(always)]
+fn next_generation() -> u32 {
+    let Some(counter) = GENERATION.get_ptr_mut(0) else { return 0 };
+    // SAFETY: this CPU's element. A hook that interrupts the other between the
+    // two accesses can give both the same number; the flows' keys differ then.
+    let count = unsafe {
+        *counter += 1;
+        *counter
+    };
+    // SAFETY: the helper takes no arguments.
+    let cpu = unsafe { aya_ebpf::helpers::bpf_get_smp_processor_id() };
+    (count as u32).wrapping_mul(globals::cpus()).wrapping_add(cpu)
+}
+
+/// Puts a half-open flow at the head of the age ring.
+#[inline(always)]
+fn remember_age(key: &Key, family: Family, generation: u32, slots: u32) {
+    if slots == 0 {
+        return;
+    }
+    let slot = gauge::take(Gauge::RingHead) % u64::from(slots);
+    if let Some(place) = HALF_OPEN_RING.get_ptr_mut(slot as u32) {
+        // SAFETY: an array element of this layout; see `RingSlot` for why
+        // another writer does no harm.
+        unsafe { *place = RingSlot { key: *key, generation, family: family as u32 } };
+    }
+}
+
+/// Sends the event that the brain asked for.
+#[inline(always)]
+fn report(event: &mut Event, outcome: &Outcome) {
+    event.kind = outcome.event;
+    event.reason = outcome.reason as u8;
+    event.seq = outcome.seq;
+    event::states(event, outcome.before, outcome.after);
+    event::send(event, outcome.embryo != 0);
+}
+
+/// Whether a pair of states belongs to a handshake.
+#[inline(always)]
+pub const fn opening(states: [Bits; 2]) -> bool {
+    states[0].is_opening() || states[1].is_opening()
+}
