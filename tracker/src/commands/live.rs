@@ -48,8 +48,8 @@ pub fn show(
     stop: &AtomicBool,
     footer: impl Fn() -> Option<String>,
 ) -> Result<Ended> {
-    let mut picture = Picture::new(local_addresses()?, colours());
-    pinned()?;
+    let local = local_addresses(pinned()?.dir())?;
+    let mut picture = Picture::new(local, colours());
     let mut screen = Screen::enter()?;
     loop {
         let drawn = Instant::now();
@@ -99,7 +99,7 @@ impl Picture {
             }
             Ok(())
         })?;
-        let names = names()?;
+        let names = names(pinned.dir())?;
         let interfaces: Vec<_> = pinned
             .interfaces()?
             .into_iter()

@@ -1,6 +1,6 @@
 //! One look at the pinned maps.
 
-use std::path::Path;
+use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result};
 use nix::{ifaddrs::getifaddrs, net::if_::if_nameindex};
@@ -75,25 +75,34 @@ pub fn elements(
     Ok(())
 }
 
-/// Names of this machine's interfaces.
+/// Names of the interfaces of the network namespace that the tracker pinned at
+/// `pin_dir` belongs to; none from another one, where the same index is another
+/// interface.
 ///
 /// # Errors
 ///
 /// When they cannot be listed.
-pub fn names() -> Result<Names> {
+pub fn names(pin_dir: &Path) -> Result<Names> {
+    if !is_of_this_namespace(pin_dir) {
+        return Ok(Names::default());
+    }
     let list = if_nameindex().context("cannot list this machine's network interfaces")?;
     let pairs = list
         .iter()
         .map(|one| (one.index(), one.name().to_string_lossy().into_owned()));
-    Ok(Names::new(pairs.collect::<Vec<_>>()))
+    Ok(Names::new(pairs))
 }
 
-/// Addresses of this machine's interfaces.
+/// Addresses of the network namespace that the tracker pinned at `pin_dir`
+/// belongs to, likewise.
 ///
 /// # Errors
 ///
 /// When they cannot be listed.
-pub fn local_addresses() -> Result<LocalAddresses> {
+pub fn local_addresses(pin_dir: &Path) -> Result<LocalAddresses> {
+    if !is_of_this_namespace(pin_dir) {
+        return Ok(LocalAddresses::default());
+    }
     let list = getifaddrs().context("cannot list this machine's addresses")?;
     let addresses = list.filter_map(|interface| {
         let address = interface.address?;
@@ -103,9 +112,20 @@ pub fn local_addresses() -> Result<LocalAddresses> {
     Ok(LocalAddresses::new(addresses))
 }
 
+/// Whether this process is in the network namespace that is written down beside
+/// the pins. Where that cannot be told it is taken to be.
+fn is_of_this_namespace(pin_dir: &Path) -> bool {
+    let pinned = fs::read_link(pin_dir.join("netns"));
+    let ours = fs::read_link("/proc/thread-self/ns/net");
+    match (pinned, ours) {
+        (Ok(pinned), Ok(ours)) => pinned == ours,
+        _ => true,
+    }
+}
+
 /// The mode in which the ingress program was attached to the interface with
 /// this index: the target of a symbolic link beside the pins.
 pub fn xdp_mode(pin_dir: &Path, ifindex: u32) -> Option<String> {
-    let target = std::fs::read_link(pin_dir.join(format!("xdp_mode_{ifindex}"))).ok()?;
+    let target = fs::read_link(pin_dir.join(format!("xdp_mode_{ifindex}"))).ok()?;
     Some(target.to_string_lossy().into_owned())
 }

@@ -32,7 +32,7 @@ fn snapshot(pinned: &Pinned) -> Result<Snapshot> {
         }
         Ok(())
     })?;
-    let names = names()?;
+    let names = names(pinned.dir())?;
     let interfaces = pinned
         .interfaces()?
         .into_iter()

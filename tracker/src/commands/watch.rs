@@ -4,7 +4,6 @@ use std::{
     io::{self, IsTerminal as _, Write as _},
     sync::{Arc, atomic::AtomicBool},
     thread,
-    time::Duration,
 };
 
 use anyhow::{Context as _, Result};
@@ -23,11 +22,8 @@ use crate::{
 
 /// Shows the table until the user leaves.
 pub fn watch(args: &WatchArgs) -> Result<()> {
-    // Opened for each picture anew: a tracker that was started again has other
-    // maps.
-    let pinned = || Ok(Arc::new(Pinned::open(&args.pin.pin_dir)?));
     if !io::stdout().is_terminal() {
-        return print(pinned, args.interval);
+        return print(args);
     }
     // A signal must not leave the terminal in the wrong mode.
     let stop = Arc::new(AtomicBool::new(false));
@@ -35,15 +31,18 @@ pub fn watch(args: &WatchArgs) -> Result<()> {
         signal_hook::flag::register(signal, Arc::clone(&stop))
             .context("cannot install a signal handler")?;
     }
+    // Opened for each picture anew: a tracker that was started again has other
+    // maps.
+    let pinned = || Ok(Arc::new(Pinned::open(&args.pin.pin_dir)?));
     live::show(pinned, args.interval, &stop, || None).map(drop)
 }
 
 /// Prints the table again and again, until stdout is closed.
-fn print(pinned: impl Fn() -> Result<Arc<Pinned>>, interval: Duration) -> Result<()> {
-    let mut table = Table::new(local_addresses()?, false);
+fn print(args: &WatchArgs) -> Result<()> {
+    let mut table = Table::new(local_addresses(&args.pin.pin_dir)?, false);
     let mut out = out();
     loop {
-        let pinned = pinned()?;
+        let pinned = Pinned::open(&args.pin.pin_dir)?;
         let look = Look::begin(&pinned)?;
         table.clear();
         look.flows(&pinned, |row| {
@@ -55,6 +54,6 @@ fn print(pinned: impl Fn() -> Result<Arc<Pinned>>, interval: Duration) -> Result
         table.write(&mut out, Fit::default())?;
         writeln!(out)?;
         out.flush()?;
-        thread::sleep(interval);
+        thread::sleep(args.interval);
     }
 }
