@@ -100,8 +100,7 @@ pub struct RunArgs {
         tracker list -o csv > flows.csv"
 )]
 pub struct ListArgs {
-    /// Format: a table for people; an array, an object a line, or
-    /// comma-separated values for programs.
+    /// Output format.
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
     pub output: ListFormat,
     /// See [`PinArgs`].
@@ -126,8 +125,11 @@ pub struct WatchArgs {
 
 /// Arguments of `tracker stats`.
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+        tracker stats --verbose | grep refuse\n  \
+        tracker stats -o json | jq '.reasons[] | select(.class == \"refuse\") | .reason, .ingress'")]
 pub struct StatsArgs {
-    /// Format.
+    /// Output format.
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
     pub output: StatsFormat,
     /// Show every reason, counted or not, and what it means.
