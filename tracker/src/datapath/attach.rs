@@ -10,7 +10,12 @@ use anyhow::{Context as _, Result, bail};
 use aya_obj::generated::bpf_attach_type;
 use tracker_common::abi::Hook;
 
-use super::{nic::Nic, pins::PinDir, sys, unload::remove_link};
+use super::{
+    nic::Nic,
+    pins::{self, PinDir},
+    sys,
+    unload::remove_link,
+};
 use crate::config::XdpChoice;
 
 /// How the ingress program is attached.
@@ -60,7 +65,7 @@ pub(super) fn ingress(
 ) -> Result<XdpMode> {
     let name = &nic.name;
     if replace(&dir.link(Hook::Ingress, nic.index), program)? {
-        let mode = match dir.recorded_mode(nic.index).as_deref() {
+        let mode = match pins::recorded_mode(dir.path(), nic.index).as_deref() {
             Some("native") => XdpMode::Native,
             _ => XdpMode::Generic,
         };

@@ -36,7 +36,7 @@ pub use self::{
     attach::XdpMode,
     batch::FlowReader,
     error::{Error, Result},
-    facts::ProgramFacts,
+    facts::{MapFacts, ProgramFacts},
     features::{Kernel, check as check_features},
     load::LoadOptions,
     log::ProgramLog,

@@ -18,6 +18,8 @@ const ETHTOOL_GFLAGS: u32 = 0x25;
 /// The interface takes the VLAN tag out of a frame it receives and hands it
 /// over beside the frame (`ETH_FLAG_RXVLAN`).
 const ETH_FLAG_RXVLAN: u32 = 1 << 8;
+/// Answers which driver an interface has (`ETHTOOL_GDRVINFO`).
+const ETHTOOL_GDRVINFO: u32 = 0x03;
 
 /// An interface, as far as the tracker cares.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +35,8 @@ pub struct Nic {
     /// In native mode a driver that offloads the tag leaves it in the receive
     /// descriptor; in generic mode it is in the socket buffer's metadata. A
     /// program sees the frame without it either way. veth hands over the
-    /// sender's metadata, with the same effect.
+    /// sender's metadata in both modes, whatever its own features say (tried
+    /// on 6.18).
     pub strips_tags: bool,
 }
 
@@ -65,9 +68,7 @@ impl Nic {
                 }
             );
         }
-        // An interface that does not answer has no such feature to turn on.
-        let strips_tags =
-            !loopback && ethtool_flags(&socket, name).unwrap_or(0) & ETH_FLAG_RXVLAN != 0;
+        let strips_tags = !loopback && strips_tags(&socket, name);
         Ok(Self {
             name: name.to_owned(),
             index,
@@ -147,6 +148,22 @@ fn hardware(socket: &OwnedFd, name: &str) -> io::Result<u16> {
     Ok(unsafe { request.ifr_ifru.ifru_hwaddr.sa_family })
 }
 
+/// A structure of `SIOCETHTOOL`; it begins with its command.
+trait EthtoolRequest {}
+
+impl EthtoolRequest for EthtoolValue {}
+impl EthtoolRequest for EthtoolDriver {}
+
+/// `struct ethtool_drvinfo`, as far as it is read.
+#[repr(C)]
+struct EthtoolDriver {
+    command: u32,
+    driver: [u8; 32],
+    rest: [u8; 160],
+}
+
+const _: () = assert!(size_of::<EthtoolDriver>() == 196);
+
 /// `struct ethtool_value`.
 #[repr(C)]
 struct EthtoolValue {
@@ -154,21 +171,41 @@ struct EthtoolValue {
     data: u32,
 }
 
-fn ethtool_flags(socket: &OwnedFd, name: &str) -> io::Result<u32> {
-    let mut value = EthtoolValue {
+/// Whether the interface takes VLAN tags out of frames; one that does not answer
+/// has no such feature to turn on.
+fn strips_tags(socket: &OwnedFd, name: &str) -> bool {
+    let mut flags = EthtoolValue {
         command: ETHTOOL_GFLAGS,
         data: 0,
     };
+    let offloads = ethtool(socket, name, &mut flags).is_ok() && flags.data & ETH_FLAG_RXVLAN != 0;
+    offloads || driver(socket, name).is_ok_and(|driver| driver == "veth")
+}
+
+/// Name of the interface's driver.
+fn driver(socket: &OwnedFd, name: &str) -> io::Result<String> {
+    let mut info = EthtoolDriver {
+        command: ETHTOOL_GDRVINFO,
+        driver: [0; 32],
+        rest: [0; 160],
+    };
+    ethtool(socket, name, &mut info)?;
+    let driver = info.driver.split(|&byte| byte == 0).next().unwrap_or(&[]);
+    Ok(String::from_utf8_lossy(driver).into_owned())
+}
+
+/// Makes the ethtool request that `data` holds, and receives its answer there.
+fn ethtool(socket: &OwnedFd, name: &str, data: &mut impl EthtoolRequest) -> io::Result<()> {
     let mut request = request(name)?;
-    request.ifr_ifru.ifru_data = (&raw mut value).cast();
-    // SAFETY: SIOCETHTOOL with this command reads and writes the structure
-    // that `ifru_data` points to, which outlives the call.
+    request.ifr_ifru.ifru_data = (&raw mut *data).cast();
+    // SAFETY: SIOCETHTOOL reads and writes the structure that `ifru_data`
+    // points to, which outlives the call and is as large as its command wants.
     let result =
         unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL as _, &raw mut request) };
     if result < 0 {
         Err(io::Error::last_os_error())
     } else {
-        Ok(value.data)
+        Ok(())
     }
 }
 
@@ -190,6 +227,16 @@ mod tests {
             error.contains("`nosuchif0`") && error.contains("lo"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn the_loopback_names_no_driver_or_its_own() {
+        let socket = socket().unwrap();
+        assert!(
+            driver(&socket, "lo").is_ok_and(|driver| driver != "veth")
+                || driver(&socket, "lo").is_err()
+        );
+        assert!(!strips_tags(&socket, "nosuchif0"));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use tracker_common::abi::{Cause, Family, Key};
 
 use super::{
     error::{Error, Result},
-    facts::ProgramFacts,
+    facts::{MapFacts, ProgramFacts},
     names, pins,
     reap::{self, ReapTotals},
     tables::Tables,
@@ -39,17 +39,12 @@ impl Pinned {
     pub fn open(dir: &Path) -> Result<Self> {
         pins::check(dir)?;
         let tables = Tables::collect(|name| {
-            match MapData::from_pin(dir.join(name)).and_then(Map::from_map_data) {
-                Ok(map) => Ok(map),
-                Err(MapError::SyscallError(error)) => {
-                    Err(failed_to_open(dir, name, error.io_error))
-                }
-                Err(source) => Err(Error::Map {
-                    action: "open",
-                    map: name,
-                    source,
-                }),
-            }
+            let opening = |source| Error::Map {
+                action: "open",
+                map: name,
+                source,
+            };
+            Map::from_map_data(open_map(dir, name)?).map_err(opening)
         })?;
         Ok(Self {
             dir: dir.to_owned(),
@@ -75,6 +70,20 @@ impl Pinned {
         &self.dir
     }
 
+    /// Whether the interfaces are those of this thread's network namespace:
+    /// elsewhere the same indexes are other interfaces.
+    #[must_use]
+    pub fn is_of_this_namespace(&self) -> bool {
+        pins::is_of_this_namespace(&self.dir)
+    }
+
+    /// How the ingress program is attached to the interface with this index:
+    /// "native" or "generic", `None` where it is not.
+    #[must_use]
+    pub fn xdp_mode(&self, ifindex: u32) -> Option<String> {
+        pins::recorded_mode(&self.dir, ifindex)
+    }
+
     /// What the kernel knows about the programs.
     ///
     /// # Errors
@@ -88,6 +97,18 @@ impl Pinned {
                     .map_err(|source| self.program_error(program, source))?;
                 Ok(ProgramFacts::of(program, &info))
             })
+            .collect()
+    }
+
+    /// What the kernel knows about the maps.
+    ///
+    /// # Errors
+    ///
+    /// A map's pin is missing, or the kernel does not tell.
+    pub fn maps(&self) -> Result<Vec<MapFacts>> {
+        names::MAPS
+            .iter()
+            .map(|&name| MapFacts::of(name, &open_map(&self.dir, name)?))
             .collect()
     }
 
@@ -136,6 +157,17 @@ impl Deref for Pinned {
     fn deref(&self) -> &Tables {
         &self.tables
     }
+}
+
+fn open_map(dir: &Path, name: &'static str) -> Result<MapData> {
+    MapData::from_pin(dir.join(name)).map_err(|error| match error {
+        MapError::SyscallError(error) => failed_to_open(dir, name, error.io_error),
+        source => Error::Map {
+            action: "open",
+            map: name,
+            source,
+        },
+    })
 }
 
 fn failed_to_open(dir: &Path, name: &'static str, error: io::Error) -> Error {

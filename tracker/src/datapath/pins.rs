@@ -40,6 +40,8 @@ pub const LAYOUT: &str = "layout";
 pub const LAYOUT_PREFIX: &str = "tracker-layout-";
 /// Symbolic link that tells the network namespace.
 const NETNS: &str = "netns";
+/// Tells the network namespace of the reading thread.
+const OWN_NAMESPACE: &str = "/proc/thread-self/ns/net";
 /// Directory whose lock serialises requests to the reaper.
 const REAPER: &str = "reaper";
 
@@ -106,18 +108,18 @@ impl PinDir {
     /// Records the network namespace, or checks it where it is recorded: the
     /// same index means another interface in another namespace.
     fn settle_namespace(&self) -> Result<()> {
-        const OURS: &str = "/proc/thread-self/ns/net";
-        let ours = fs::read_link(OURS).map_err(io("read", Path::new(OURS)))?;
-        let ours = ours.to_string_lossy();
+        let ours = namespace().map_err(io("read", Path::new(OWN_NAMESPACE)))?;
         let record = self.path.join(NETNS);
         match fs::read_link(&record) {
-            Ok(found) if found.as_os_str() == &*ours => Ok(()),
+            Ok(found) if found == ours => Ok(()),
             Ok(found) => Err(Error::OtherNamespace {
                 dir: self.path.clone(),
                 found: found.to_string_lossy().into_owned(),
-                ours: ours.into_owned(),
+                ours: ours.to_string_lossy().into_owned(),
             }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => link(&record, &ours),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                link(&record, &ours.to_string_lossy())
+            }
             Err(error) => Err(io("read", &record)(error)),
         }
     }
@@ -166,13 +168,6 @@ impl PinDir {
     pub fn record_mode(&self, ifindex: u32, mode: &str) -> Result<()> {
         self.forget_mode(ifindex)?;
         link(&self.path.join(mode_name(ifindex)), mode)
-    }
-
-    /// The mode written down for an interface.
-    #[must_use]
-    pub fn recorded_mode(&self, ifindex: u32) -> Option<String> {
-        let target = fs::read_link(self.path.join(mode_name(ifindex))).ok()?;
-        Some(target.to_string_lossy().into_owned())
     }
 
     /// Forgets the mode written down for an interface.
@@ -251,6 +246,25 @@ pub fn layout(dir: &Path) -> Result<Option<String>> {
             _ => Err(io("read", &dir.join(LAYOUT))(error)),
         },
     }
+}
+
+/// The XDP mode that is written down in `dir` for an interface.
+pub fn recorded_mode(dir: &Path, ifindex: u32) -> Option<String> {
+    let target = fs::read_link(dir.join(mode_name(ifindex))).ok()?;
+    Some(target.to_string_lossy().into_owned())
+}
+
+/// Whether the links in `dir` are of this thread's network namespace.
+pub fn is_of_this_namespace(dir: &Path) -> bool {
+    match (fs::read_link(dir.join(NETNS)), namespace()) {
+        (Ok(theirs), Ok(ours)) => theirs == ours,
+        _ => false,
+    }
+}
+
+/// The network namespace of this thread, as a symbolic link names it.
+fn namespace() -> io::Result<PathBuf> {
+    fs::read_link(OWN_NAMESPACE)
 }
 
 /// Waits for the lock on the reaper of `dir`; it is held until the file is

@@ -61,6 +61,8 @@ pub(super) fn dismantle(dir: &Path) -> Result<Unloaded> {
         layout: pins::layout(dir)?.unwrap_or_default(),
         ..Unloaded::default()
     };
+    // Elsewhere the indexes are those of other interfaces.
+    let here = pins::is_of_this_namespace(dir);
     let mut first_error = None;
     let mut attempt = |result: Result<()>| match result {
         Ok(()) => true,
@@ -84,7 +86,7 @@ pub(super) fn dismantle(dir: &Path) -> Result<Unloaded> {
                 removed.links += 1;
             }
             if let Some((Hook::Ingress, index)) = pins::parse_link_name(&name) {
-                let interface = nic::name_of(index);
+                let interface = here.then(|| nic::name_of(index)).flatten();
                 if let Some(interface) = &interface {
                     attempt(detach_clsact(interface));
                 }
