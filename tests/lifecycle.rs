@@ -17,7 +17,7 @@ use tracker_tests::{
     flow::{self, Flow},
     sockets,
     state::State,
-    topology::{Family, LAN, Placement, Topology, WAN},
+    topology::{Family, INTERFACE, LAN, Placement, Topology, WAN, cable},
     wait::eventually,
 };
 
@@ -222,12 +222,13 @@ fn without_a_tracker_there_is_nothing_to_list() {
 }
 
 #[test]
-fn an_interface_that_disappears_is_reported_and_the_rest_goes_on() {
+fn an_interface_that_disappears_is_reported_and_the_rest_goes_on_until_it_is_back() {
     let topology = Topology::new(Placement::Gateway).unwrap();
     let (router, _) = topology.tracked();
     let tracker = Tracker::start(&topology).unwrap();
+    let before = tracker.log();
     router.ip(&format!("link del {WAN}")).unwrap();
-    tracker.wait_for_log(WAN, SOON).unwrap();
+    tracker.wait_for_log(&before, WAN, SOON).unwrap();
 
     // The router itself can still be reached, and is tracked.
     let (client, gate) = (
@@ -245,8 +246,17 @@ fn an_interface_that_disappears_is_reported_and_the_rest_goes_on() {
         }
     });
     assert_eq!(Attached::to(router, LAN).unwrap(), TRACKED);
+
+    cable((router, WAN), (&topology.server.netns, INTERFACE)).unwrap();
+    eventually(SOON, || match Attached::to(router, WAN).unwrap() {
+        TRACKED => Ok(()),
+        other => Err(format!(
+            "it is back, and {other:?} hangs on it:\n{}",
+            tracker.log()
+        )),
+    });
     tracker.stop().unwrap();
-    assert_eq!(Attached::to(router, LAN).unwrap(), Attached::default());
+    assert_attached(&topology, &Attached::default());
 }
 
 /// In a mount namespace of its own, where the file system is taken away.

@@ -242,9 +242,10 @@ fn hanging_up_reads_the_configuration_again() {
 
     // A broken file changes nothing but the log.
     std::fs::write(configuration.path(), "nonsense").unwrap();
+    let before = tracker.log();
     tracker.signal(Signal::SIGHUP).unwrap();
     tracker
-        .wait_for_log(&configuration.path().to_string_lossy(), SOON)
+        .wait_for_log(&before, &configuration.path().to_string_lossy(), SOON)
         .unwrap();
     assert!(expires() <= 100_000);
     tracker.stop().unwrap();

@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -253,19 +253,17 @@ impl<'a> Tracker<'a> {
         self.log.text()
     }
 
-    /// Waits until it prints `text`.
+    /// Waits until it prints `text` behind what was its log `before`.
     ///
     /// # Errors
     ///
     /// It did not in `timeout`: the error holds the log.
-    pub fn wait_for_log(&self, text: &str, timeout: Duration) -> Result<()> {
-        let start = Instant::now();
-        while start.elapsed() < timeout {
-            if self.log.wait(text, Duration::from_millis(100)) {
-                return Ok(());
-            }
-        }
-        bail!("no {text:?} in the log after {timeout:?}:\n{}", self.log())
+    pub fn wait_for_log(&self, before: &str, text: &str, timeout: Duration) -> Result<()> {
+        wait_for(timeout, || match self.log().get(before.len()..) {
+            Some(after) if after.contains(text) => Ok(()),
+            _ => Err(format!("no new {text:?} in the log:\n{}", self.log())),
+        })
+        .map_err(|mismatch| anyhow!(mismatch))
     }
 
     /// Runs `tracker COMMAND… --pin-dir …` and returns its stdout.

@@ -196,8 +196,12 @@ impl Topology {
     }
 }
 
-/// A veth pair from one namespace to another.
-fn cable(a: (&Namespace, &str), b: (&Namespace, &str)) -> Result<()> {
+/// A veth pair from one namespace to another, each end with its name there.
+///
+/// # Errors
+///
+/// `ip` fails: a name is taken, or the kernel has no veth.
+pub fn cable(a: (&Namespace, &str), b: (&Namespace, &str)) -> Result<()> {
     run(Command::new("ip")
         .args([
             "link",
