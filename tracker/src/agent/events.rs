@@ -91,7 +91,7 @@ pub async fn run(mut rings: Rings, stop: CancellationToken) {
                 gaps.note(event);
                 tell(event);
             }
-            if !more || events.len() < BATCH {
+            if !more || events.len() < BATCH || stop.is_cancelled() {
                 break;
             }
             tokio::task::yield_now().await;

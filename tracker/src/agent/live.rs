@@ -55,12 +55,16 @@ impl LiveOwner {
         })
     }
 
-    /// Says that no agent runs any more.
-    pub fn retire(&self) -> Result<()> {
-        self.change(|live| {
+    /// Says that no agent runs any more. It is the last word either way, so a
+    /// failure is only told.
+    pub fn retire(&self) {
+        let result = self.change(|live| {
             live.agent_pid = 0;
             Ok(())
-        })
+        });
+        if let Err(error) = result {
+            tracing::warn!("the tracker still names this process as its agent: {error:#}");
+        }
     }
 
     fn change(&self, change: impl FnOnce(&mut Live) -> Result<()>) -> Result<()> {

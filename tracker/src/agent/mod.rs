@@ -93,10 +93,15 @@ pub async fn run(
     let mut active = Active::load(&config.pin_dir, load_options(&config), config.on_exit)?;
     let mut config = effective(config, active.pinned())?;
     let live = Arc::new(LiveOwner::new(Arc::clone(active.pinned())));
-    if let Err(error) = attach(&mut active, &live, &config) {
-        live.retire()?;
-        return Err(error);
-    }
+    let started = events::Rings::open(active.pinned())
+        .and_then(|rings| attach(&mut active, &live, &config).map(|()| rings));
+    let rings = match started {
+        Ok(rings) => rings,
+        Err(error) => {
+            live.retire();
+            return Err(error);
+        }
+    };
     let running = Running {
         pinned: Arc::clone(active.pinned()),
         attached: Arc::default(),
@@ -112,10 +117,7 @@ pub async fn run(
         intervals,
         stop.clone(),
     ));
-    tasks.spawn(events::run(
-        events::Rings::open(active.pinned())?,
-        stop.clone(),
-    ));
+    tasks.spawn(events::run(rings, stop.clone()));
     if let Some(log) = active.log() {
         tasks.spawn(events::forward_log(log, stop.clone()));
     }
@@ -134,7 +136,13 @@ pub async fn run(
                     break;
                 }
                 Signal::Reload => match reload() {
-                    Ok(new) => config = apply(&loaded, new, &live, &interval)?,
+                    Ok(new) => {
+                        let new = possible(new, &active);
+                        config = apply(&loaded, new, &live, &interval).unwrap_or_else(|error| {
+                            tracing::error!("the configuration stays as it was: {error:#}");
+                            config
+                        });
+                    }
                     Err(error) => tracing::error!("the configuration stays as it was: {error:#}"),
                 },
             },
@@ -155,7 +163,7 @@ pub async fn run(
 
     stop.cancel();
     while tasks.join_next().await.is_some() {}
-    live.retire()?;
+    live.retire();
     let dir = config.pin_dir.display();
     match config.on_exit {
         OnExit::Keep => tracing::info!("the tracker at {dir} goes on without an agent"),
@@ -228,6 +236,17 @@ fn announce(active: &Active) {
         "tracker ready: observing {}{adopted}",
         interfaces.join(", ")
     );
+}
+
+/// Takes back a wish to keep what this kernel cannot keep.
+fn possible(mut config: Config, active: &Active) -> Config {
+    if config.on_exit == OnExit::Keep && !active.can_be_kept() {
+        tracing::warn!(
+            "on_exit = \"keep\" needs TCX, which Linux has since 6.6: detaching at the end"
+        );
+        config.on_exit = OnExit::Detach;
+    }
+    config
 }
 
 /// Takes over what may change while the programs run; tells the rest.

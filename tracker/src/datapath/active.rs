@@ -115,6 +115,12 @@ impl Active {
         &self.pinned
     }
 
+    /// Whether everything can be left in place for another agent.
+    #[must_use]
+    pub fn can_be_kept(&self) -> bool {
+        attach::can_outlive(self.kernel.has_tcx(), true).is_ok()
+    }
+
     /// Whether an earlier agent's maps are in use.
     #[must_use]
     pub const fn is_adopted(&self) -> bool {

@@ -82,18 +82,24 @@ pub(super) fn ingress(
     }
     match choice {
         XdpChoice::Generic => {
-            create_xdp(dir, nic, program, XdpMode::Generic)
-                .with_context(|| format!("cannot attach XDP in generic mode to {name}"))?;
+            if let Err(error) = create_xdp(dir, nic, program, XdpMode::Generic) {
+                let reason = reason(&error, nic);
+                return Err(error).with_context(|| {
+                    format!("cannot attach XDP in generic mode to {name}: {reason}")
+                });
+            }
             Ok(XdpMode::Generic)
         }
         XdpChoice::Native => {
             if let Err(error) = create_xdp(dir, nic, program, XdpMode::Native) {
                 let reason = reason(&error, nic);
+                let advice = if taken(&error) {
+                    ""
+                } else {
+                    "; `--xdp auto` takes generic mode where native is not possible"
+                };
                 return Err(error).with_context(|| {
-                    format!(
-                        "cannot attach XDP in native mode to {name}: {reason}; `--xdp auto` takes \
-                         generic mode where native is not possible"
-                    )
+                    format!("cannot attach XDP in native mode to {name}: {reason}{advice}")
                 });
             }
             Ok(XdpMode::Native)

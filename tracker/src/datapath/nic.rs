@@ -87,9 +87,10 @@ pub fn index_of(name: &str) -> Option<u32> {
 /// Name of the interface with this index, `None` when there is none.
 #[must_use]
 pub fn name_of(index: u32) -> Option<String> {
-    if_indextoname(index)
-        .ok()
-        .map(|name| name.to_string_lossy().into_owned())
+    let name = if_indextoname(index).ok()?;
+    // nix 0.31 takes the null pointer of a failure for success and returns an
+    // empty name.
+    (!name.is_empty()).then(|| name.to_string_lossy().into_owned())
 }
 
 /// Names of all interfaces of this network namespace.
@@ -218,6 +219,7 @@ mod tests {
         let lo = Nic::find("lo").unwrap();
         assert!(lo.loopback && !lo.strips_tags);
         assert_eq!(name_of(lo.index).as_deref(), Some("lo"));
+        assert_eq!(name_of(u32::MAX), None);
     }
 
     #[test]
