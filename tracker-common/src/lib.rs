@@ -17,7 +17,7 @@
 //!
 //! Byte order: addresses are kept as they lie in the packet (network order in
 //! memory); every other number is in host order.
-#![no_std]
+#![cfg_attr(not(test), no_std)]
 #![deny(unsafe_code)]
 
 pub mod abi;

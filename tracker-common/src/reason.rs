@@ -214,7 +214,6 @@ impl Reason {
 
 #[cfg(test)]
 mod tests {
-    extern crate std;
     use super::*;
     use std::collections::HashSet;
 
@@ -236,25 +235,59 @@ mod tests {
     #[test]
     fn numbers_never_change() {
         let expected = [
-            (0, "not_ip"), (1, "not_tcp"), (2, "later_fragment"), (3, "forwarded"),
-            (8, "tracked"), (9, "flow_opened"), (10, "flow_reopened"), (11, "flow_picked_up"),
-            (12, "syn_retransmit"), (13, "syn_renewed"), (14, "syn_ack_retransmit"),
-            (15, "syn_ack_renewed"), (16, "fin_retransmit"), (17, "reset_closed"),
-            (18, "first_fragment"), (32, "syn_on_live"), (33, "syn_in_time_wait"),
-            (34, "syn_ack_wrong_ack"), (35, "syn_ack_on_live"), (36, "after_close"),
-            (37, "handshake_unseen"), (38, "local_stray"), (39, "half_open_limit"),
-            (40, "pickup_limit"), (41, "table_full"), (42, "no_memory"), (43, "insert_failed"),
-            (44, "contended"), (45, "not_configured"), (46, "unreachable"),
-            (47, "too_many_tags"), (64, "short_ethernet"), (66, "short_ip"), (67, "bad_ip_header"),
-            (68, "bad_ip_length"), (69, "too_many_extensions"), (70, "short_extension"),
-            (71, "tiny_fragment"), (72, "overlapping_fragment"), (73, "short_tcp"),
-            (74, "bad_tcp_offset"), (75, "bad_flags"), (76, "equal_ends"),
-            (96, "stray_ack"), (97, "stray_syn_ack"), (98, "stray_fin"), (99, "stray_reset"),
-            (112, "handshake_wrong_ack"), (113, "ack_unsent"), (114, "reset_wrong_ack"),
+            (0, "not_ip"),
+            (1, "not_tcp"),
+            (2, "later_fragment"),
+            (3, "forwarded"),
+            (8, "tracked"),
+            (9, "flow_opened"),
+            (10, "flow_reopened"),
+            (11, "flow_picked_up"),
+            (12, "syn_retransmit"),
+            (13, "syn_renewed"),
+            (14, "syn_ack_retransmit"),
+            (15, "syn_ack_renewed"),
+            (16, "fin_retransmit"),
+            (17, "reset_closed"),
+            (18, "first_fragment"),
+            (32, "syn_on_live"),
+            (33, "syn_in_time_wait"),
+            (34, "syn_ack_wrong_ack"),
+            (35, "syn_ack_on_live"),
+            (36, "after_close"),
+            (37, "handshake_unseen"),
+            (38, "local_stray"),
+            (39, "half_open_limit"),
+            (40, "pickup_limit"),
+            (41, "table_full"),
+            (42, "no_memory"),
+            (43, "insert_failed"),
+            (44, "contended"),
+            (45, "not_configured"),
+            (46, "unreachable"),
+            (47, "too_many_tags"),
+            (64, "short_ethernet"),
+            (66, "short_ip"),
+            (67, "bad_ip_header"),
+            (68, "bad_ip_length"),
+            (69, "too_many_extensions"),
+            (70, "short_extension"),
+            (71, "tiny_fragment"),
+            (72, "overlapping_fragment"),
+            (73, "short_tcp"),
+            (74, "bad_tcp_offset"),
+            (75, "bad_flags"),
+            (76, "equal_ends"),
+            (96, "stray_ack"),
+            (97, "stray_syn_ack"),
+            (98, "stray_fin"),
+            (99, "stray_reset"),
+            (112, "handshake_wrong_ack"),
+            (113, "ack_unsent"),
+            (114, "reset_wrong_ack"),
             (115, "beyond_fin"),
         ];
-        let actual: std::vec::Vec<(u8, &str)> =
-            Reason::ALL.iter().map(|&r| (r as u8, r.as_str())).collect();
+        let actual: Vec<(u8, &str)> = Reason::ALL.iter().map(|&r| (r as u8, r.as_str())).collect();
         assert_eq!(actual, expected);
     }
 }

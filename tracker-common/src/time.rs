@@ -44,7 +44,11 @@ impl Tick {
 #[must_use]
 pub const fn ticks_from_ms(ms: u64) -> u32 {
     let ticks = (ms.saturating_mul(1_000_000)).div_ceil(TICK_NS);
-    if ticks > MAX_TIMEOUT_TICKS as u64 { MAX_TIMEOUT_TICKS } else { ticks as u32 }
+    if ticks > MAX_TIMEOUT_TICKS as u64 {
+        MAX_TIMEOUT_TICKS
+    } else {
+        ticks as u32
+    }
 }
 
 /// Milliseconds in `ticks`, rounded down.
@@ -136,7 +140,10 @@ mod tests {
         let mut micros = 1u32;
         while micros < 3_600_000_000 / 2 {
             let got = ShortMicros::pack(micros).unpack().unwrap();
-            assert!(got <= micros && micros - got <= micros / 1024, "{micros} → {got}");
+            assert!(
+                got <= micros && micros - got <= micros / 1024,
+                "{micros} → {got}"
+            );
             micros += micros / 16 + 1;
         }
         assert!(ShortMicros::pack(u32::MAX).unpack().is_some());

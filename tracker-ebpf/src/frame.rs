@@ -2,9 +2,7 @@
 
 use aya_ebpf::{
     EbpfContext as _,
-    helpers::{
-        bpf_skb_load_bytes, bpf_skb_pull_data, bpf_xdp_get_buff_len, bpf_xdp_load_bytes,
-    },
+    helpers::{bpf_skb_load_bytes, bpf_skb_pull_data, bpf_xdp_get_buff_len, bpf_xdp_load_bytes},
     programs::{TcContext, XdpContext},
 };
 use tracker_common::parse::Bytes;
@@ -53,7 +51,11 @@ fn opaque(address: usize) -> usize {
 #[inline(always)]
 fn copyable(length: u32) -> Option<u32> {
     let length = opaque(length as usize) as u32;
-    if (1..=40).contains(&length) { Some(length) } else { None }
+    if (1..=40).contains(&length) {
+        Some(length)
+    } else {
+        None
+    }
 }
 
 /// A frame at XDP.
@@ -75,7 +77,9 @@ impl Bytes for Ingress<'_> {
 
     #[inline(always)]
     fn copy(&self, offset: u32, length: u32, buffer: &mut [u8; 64]) -> bool {
-        let Some(length) = copyable(length) else { return false };
+        let Some(length) = copyable(length) else {
+            return false;
+        };
         // SAFETY: the buffer holds `length` bytes, and the helper checks the
         // packet's end.
         let code = unsafe {
@@ -124,7 +128,11 @@ impl Egress<'_> {
     pub fn tag(&self) -> u16 {
         // SAFETY: the context is valid for as long as the program runs.
         let skb = unsafe { &*self.0.skb.skb };
-        if skb.vlan_present != 0 { skb.vlan_tci as u16 } else { 0 }
+        if skb.vlan_present != 0 {
+            skb.vlan_tci as u16
+        } else {
+            0
+        }
     }
 
     /// Interface on which a forwarded packet came in, 0 for one of this host's
@@ -151,7 +159,9 @@ impl Bytes for Egress<'_> {
 
     #[inline(always)]
     fn copy(&self, offset: u32, length: u32, buffer: &mut [u8; 64]) -> bool {
-        let Some(length) = copyable(length) else { return false };
+        let Some(length) = copyable(length) else {
+            return false;
+        };
         // SAFETY: the buffer holds `length` bytes, and the helper checks the
         // packet's end.
         let code = unsafe {

@@ -7,7 +7,9 @@ use crate::{atomic::fetch_add, maps::GAUGES};
 /// Adds `amount` modulo 2^64; the value before.
 #[inline(always)]
 fn add(gauge: Gauge, amount: u64) -> u64 {
-    let Some(cell) = GAUGES.get_ptr_mut(gauge as u32) else { return 0 };
+    let Some(cell) = GAUGES.get_ptr_mut(gauge as u32) else {
+        return 0;
+    };
     // SAFETY: array elements live as long as the program, are aligned to eight
     // bytes, and every access on the packet path is atomic.
     unsafe { fetch_add(&raw mut (*cell).value, amount) }
@@ -28,7 +30,11 @@ pub fn give_back(gauge: Gauge) {
 /// The gauge behind a reservation ([`held`]).
 #[inline(always)]
 const fn of(reservation: u16) -> Gauge {
-    if reservation == held::PICKUP { Gauge::Pickup } else { Gauge::HalfOpen }
+    if reservation == held::PICKUP {
+        Gauge::Pickup
+    } else {
+        Gauge::HalfOpen
+    }
 }
 
 /// Takes a reservation, unless `limit` of them are taken.

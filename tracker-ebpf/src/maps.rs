@@ -9,8 +9,8 @@ use aya_ebpf::{
 };
 use tracker_common::{
     abi::{
-        CANDIDATES as CANDIDATE_SLOTS, Candidate, Event, Flow, Gauge, GaugeCell, Interface, KeyV4, KeyV6,
-        Live, ReapControl, ReasonCount, RingSlot, ZoneKey,
+        CANDIDATES as CANDIDATE_SLOTS, Candidate, Event, Flow, Gauge, GaugeCell, Interface, KeyV4,
+        KeyV6, Live, ReapControl, ReasonCount, RingSlot, ZoneKey,
     },
     reason::Reason,
 };

@@ -5,8 +5,8 @@ use core::ffi::c_void;
 
 use tracker_common::{
     abi::{
-        Cause, Event, EventKind, Family, Flow, Gauge, Hook, INITIATOR, Key, Live, Path, RingSlot, Side,
-        Zone, ZoneKey,
+        Cause, Event, EventKind, Family, Flow, Gauge, Hook, INITIATOR, Key, Live, Path, RingSlot,
+        Side, Zone, ZoneKey,
     },
     parse::Packet,
     reason::Reason,
@@ -18,8 +18,7 @@ use crate::{
     clock, event, gauge, globals,
     maps::{GENERATION, HALF_OPEN_RING, LIVE, ZONES},
     scratch::Scratch,
-    sockets,
-    table,
+    sockets, table,
 };
 
 /// Look-ups before a packet gives up on a flow that others are making or
@@ -45,7 +44,11 @@ pub struct Seen {
 #[inline(always)]
 fn zone_of(packet: &Packet, seen: &Seen) -> Zone {
     if globals::zones_configured() {
-        let key = ZoneKey { ifindex: seen.ifindex, outer: packet.outer, inner: packet.inner };
+        let key = ZoneKey {
+            ifindex: seen.ifindex,
+            outer: packet.outer,
+            inner: packet.inner,
+        };
         // SAFETY: the agent writes zones before the hooks are attached.
         if let Some(&zone) = unsafe { ZONES.get(key) } {
             return Zone(zone);
@@ -64,8 +67,15 @@ fn zone_of(packet: &Packet, seen: &Seen) -> Zone {
 /// says so.
 #[inline(always)]
 pub fn track(scratch: &mut Scratch, seen: &Seen) -> Reason {
-    let Some(live) = LIVE.get(0) else { return Reason::NotConfigured };
-    let Scratch { packet, event, context, outcome } = scratch;
+    let Some(live) = LIVE.get(0) else {
+        return Reason::NotConfigured;
+    };
+    let Scratch {
+        packet,
+        event,
+        context,
+        outcome,
+    } = scratch;
     let family = packet.family();
     let (key, from) = packet.key(zone_of(packet, seen));
     event.key = key;
@@ -108,7 +118,12 @@ pub fn track(scratch: &mut Scratch, seen: &Seen) -> Reason {
                 return outcome.reason;
             }
             event::copy_totals(event, inside);
-            event::describe(event, EventKind::Ended, Cause::Replaced as u8, inside.next_event());
+            event::describe(
+                event,
+                EventKind::Ended,
+                Cause::Replaced as u8,
+                inside.next_event(),
+            );
             let released = inside.retire();
             // SAFETY: `acquire` locked it.
             unsafe { table::unlock(flow) };
@@ -120,9 +135,9 @@ pub fn track(scratch: &mut Scratch, seen: &Seen) -> Reason {
         }
     }
     match admit(&packet.segment, seen.local) {
-        Admission::Open(opening) => {
-            create(packet, event, outcome, seen, from, opening, tag, context, live)
-        }
+        Admission::Open(opening) => create(
+            packet, event, outcome, seen, from, opening, tag, context, live,
+        ),
         Admission::Leave(reason) => reason,
     }
 }
@@ -141,7 +156,9 @@ enum Acquired {
 #[inline(always)]
 fn acquire(packet: &Packet, event: &Event, context: &mut Context, tag: u32) -> Acquired {
     for _ in 0..TRIES {
-        let Some(flow) = table::find(packet.family(), &event.key) else { return Acquired::Absent };
+        let Some(flow) = table::find(packet.family(), &event.key) else {
+            return Acquired::Absent;
+        };
         // The ACK that completes a handshake is timed exactly. This look is
         // without the lock, and decides nothing but the clock.
         // SAFETY: a map value of integers, which any bits are.
@@ -162,7 +179,10 @@ fn acquire(packet: &Packet, event: &Event, context: &mut Context, tag: u32) -> A
 }
 
 /// Makes the flow that `packet` opens.
-#[expect(clippy::too_many_arguments, reason = "inlined: each is a register of the caller")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "inlined: each is a register of the caller"
+)]
 #[inline(always)]
 fn create(
     packet: &Packet,
@@ -252,7 +272,9 @@ fn initiator_of(packet: &Packet, seen: &Seen, from: Side) -> (Side, bool) {
 /// A generation that no other flow of any CPU has, modulo 2^32.
 #[inline(always)]
 fn next_generation() -> u32 {
-    let Some(counter) = GENERATION.get_ptr_mut(0) else { return 0 };
+    let Some(counter) = GENERATION.get_ptr_mut(0) else {
+        return 0;
+    };
     // SAFETY: this CPU's element. A hook that interrupts the other between the
     // two accesses can give both the same number; the flows' keys differ then.
     let count = unsafe {
@@ -261,7 +283,9 @@ fn next_generation() -> u32 {
     };
     // SAFETY: the helper takes no arguments.
     let cpu = unsafe { aya_ebpf::helpers::bpf_get_smp_processor_id() };
-    (count as u32).wrapping_mul(globals::cpus()).wrapping_add(cpu)
+    (count as u32)
+        .wrapping_mul(globals::cpus())
+        .wrapping_add(cpu)
 }
 
 /// Puts a half-open flow at the head of the age ring.
@@ -274,7 +298,13 @@ fn remember_age(key: &Key, family: Family, generation: u32, slots: u32) {
     if let Some(place) = HALF_OPEN_RING.get_ptr_mut(slot as u32) {
         // SAFETY: an array element of this layout; see `RingSlot` for why
         // another writer does no harm.
-        unsafe { *place = RingSlot { key: *key, generation, family: family as u32 } };
+        unsafe {
+            *place = RingSlot {
+                key: *key,
+                generation,
+                family: family as u32,
+            }
+        };
     }
 }
 

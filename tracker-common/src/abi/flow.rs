@@ -318,7 +318,11 @@ impl Flow {
     #[must_use]
     pub const fn index_of(&self, side: super::Side) -> usize {
         let side_is_high = matches!(side, super::Side::High);
-        if side_is_high == self.has(flow_flags::INITIATOR_HIGH) { INITIATOR } else { RESPONDER }
+        if side_is_high == self.has(flow_flags::INITIATOR_HIGH) {
+            INITIATOR
+        } else {
+            RESPONDER
+        }
     }
 
     /// Ends this flow: its memory becomes nobody's, and every program
@@ -393,7 +397,10 @@ mod tests {
     #[test]
     fn a_path_keeps_what_fits_and_owns_up_to_what_does_not() {
         let path = Path::new(0xab_cdef, 4095, 1);
-        assert_eq!((path.ifindex(), path.outer(), path.inner()), (0xab_cdef, 4095, 1));
+        assert_eq!(
+            (path.ifindex(), path.outer(), path.inner()),
+            (0xab_cdef, 4095, 1)
+        );
         assert_eq!(Path::new(1 << 24, 5, 0).ifindex(), 0);
     }
 
@@ -409,7 +416,10 @@ mod tests {
 
     #[test]
     fn packets_carry_into_the_high_half() {
-        let mut end = Endpoint { packets_low: u32::MAX, ..Endpoint::default() };
+        let mut end = Endpoint {
+            packets_low: u32::MAX,
+            ..Endpoint::default()
+        };
         end.count(60);
         assert_eq!((end.packets(), end.bytes), (1 << 32, 60));
     }

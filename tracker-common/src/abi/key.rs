@@ -144,7 +144,12 @@ impl Key {
     #[must_use]
     pub const fn as_v4(&self) -> KeyV4 {
         let w = &self.words;
-        KeyV4 { low: w[0], high: w[1], ports: w[2], zone: w[3] }
+        KeyV4 {
+            low: w[0],
+            high: w[1],
+            ports: w[2],
+            zone: w[3],
+        }
     }
 
     /// As a key of the IPv6 table.

@@ -17,7 +17,10 @@ pub use control::{
     Live, Mode, ReapControl, ReasonCount, RingSlot, Role, ZoneKey, interface_flags, reason_slot,
 };
 pub use event::{Event, EventKind};
-pub use flow::{Endpoint, Flow, FlowId, INITIATOR, Origin, Path, RESPONDER, SpinLock, end_flags, flow_flags, held};
+pub use flow::{
+    Endpoint, Flow, FlowId, INITIATOR, Origin, Path, RESPONDER, SpinLock, end_flags, flow_flags,
+    held,
+};
 pub use key::{Family, Key, KeyV4, KeyV6, Side, Zone};
 
 /// Version of all pinned layouts together. A pin directory of another version

@@ -17,6 +17,17 @@ macro_rules! pod {
 }
 
 pod!(
-    Candidate, Event, Flow, GaugeCell, Interface, Key, KeyV4, KeyV6, Live, ReapControl,
-    ReasonCount, RingSlot, ZoneKey,
+    Candidate,
+    Event,
+    Flow,
+    GaugeCell,
+    Interface,
+    Key,
+    KeyV4,
+    KeyV6,
+    Live,
+    ReapControl,
+    ReasonCount,
+    RingSlot,
+    ZoneKey,
 );

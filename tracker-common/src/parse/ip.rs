@@ -52,13 +52,27 @@ pub fn v4<B: Bytes + ?Sized>(
         return Err(Reason::NotTcp);
     }
     packet.version = 4;
-    packet.source = [u32::from_ne_bytes([raw[12], raw[13], raw[14], raw[15]]), 0, 0, 0];
-    packet.destination = [u32::from_ne_bytes([raw[16], raw[17], raw[18], raw[19]]), 0, 0, 0];
+    packet.source = [
+        u32::from_ne_bytes([raw[12], raw[13], raw[14], raw[15]]),
+        0,
+        0,
+        0,
+    ];
+    packet.destination = [
+        u32::from_ne_bytes([raw[16], raw[17], raw[18], raw[19]]),
+        0,
+        0,
+        0,
+    ];
     packet.bytes = total;
     let fragment = u16::from_be_bytes([raw[6], raw[7]]);
     let fragmented = fragment & 0x2000 != 0;
     later_fragment(u32::from(fragment & 0x1fff) * 8)?;
-    Ok(Transport { offset: offset + header, length: total - header, fragmented })
+    Ok(Transport {
+        offset: offset + header,
+        length: total - header,
+        fragmented,
+    })
 }
 
 #[inline(always)]
@@ -85,8 +99,7 @@ pub fn v6<B: Bytes + ?Sized>(
     let mut word = 0;
     while word < 4 {
         let at = 8 + word * 4;
-        packet.source[word] =
-            u32::from_ne_bytes([raw[at], raw[at + 1], raw[at + 2], raw[at + 3]]);
+        packet.source[word] = u32::from_ne_bytes([raw[at], raw[at + 1], raw[at + 2], raw[at + 3]]);
         packet.destination[word] =
             u32::from_ne_bytes([raw[at + 16], raw[at + 17], raw[at + 18], raw[at + 19]]);
         word += 1;
@@ -96,7 +109,11 @@ pub fn v6<B: Bytes + ?Sized>(
     } else {
         extensions(frame, offset, raw[6], total)?
     };
-    Ok(Transport { offset: offset + at, length: total - at, fragmented })
+    Ok(Transport {
+        offset: offset + at,
+        length: total - at,
+        fragmented,
+    })
 }
 
 /// Length of a datagram whose length field is 0: that of the frame's rest if
@@ -156,7 +173,11 @@ fn extensions<B: Bytes + ?Sized>(
         }
         seen += 1;
     }
-    if next == TCP { Ok((at, fragmented)) } else { Err(Reason::TooManyExtensions) }
+    if next == TCP {
+        Ok((at, fragmented))
+    } else {
+        Err(Reason::TooManyExtensions)
+    }
 }
 
 /// Ends a TCP packet that is not its segment's first part. `start` is where in

@@ -48,7 +48,11 @@ pub fn ethernet<B: Bytes + ?Sized>(
     if is_tag(kind) {
         let (vid, next) = tag(frame, offset)?;
         // Identifier 0 is a priority tag: it names no VLAN.
-        if outer == 0 { outer = vid } else { inner = vid }
+        if outer == 0 {
+            outer = vid
+        } else {
+            inner = vid
+        }
         kind = next;
         offset += TAG;
         if is_tag(kind) {
@@ -67,8 +71,14 @@ pub fn ethernet<B: Bytes + ?Sized>(
     packet.outer = outer;
     packet.inner = inner;
     match kind {
-        IPV4 => Ok(Network { kind: Kind::Ipv4, offset }),
-        IPV6 => Ok(Network { kind: Kind::Ipv6, offset }),
+        IPV4 => Ok(Network {
+            kind: Kind::Ipv4,
+            offset,
+        }),
+        IPV6 => Ok(Network {
+            kind: Kind::Ipv6,
+            offset,
+        }),
         other if is_tag(other) => Err(Reason::TooManyTags),
         _ => Err(Reason::NotIp),
     }
@@ -85,5 +95,8 @@ fn tag<B: Bytes + ?Sized>(frame: &B, offset: u32) -> Result<(u16, u16), Reason> 
     let Some([a, b, c, d]) = frame.get::<4>(offset) else {
         return Err(missing(frame, offset, TAG, Reason::ShortEthernet));
     };
-    Ok((u16::from_be_bytes([a, b]) & VID_MASK, u16::from_be_bytes([c, d])))
+    Ok((
+        u16::from_be_bytes([a, b]) & VID_MASK,
+        u16::from_be_bytes([c, d]),
+    ))
 }

@@ -42,11 +42,18 @@ impl Bytes for [u8] {
     }
 
     fn copy(&self, offset: u32, length: u32, buffer: &mut [u8; options::BUFFER]) -> bool {
-        let Ok(start) = usize::try_from(offset) else { return false };
-        let Some(source) = self.get(start..).and_then(|rest| rest.get(..length as usize)) else {
+        let Ok(start) = usize::try_from(offset) else {
             return false;
         };
-        let Some(target) = buffer.get_mut(..source.len()) else { return false };
+        let Some(source) = self
+            .get(start..)
+            .and_then(|rest| rest.get(..length as usize))
+        else {
+            return false;
+        };
+        let Some(target) = buffer.get_mut(..source.len()) else {
+            return false;
+        };
         target.copy_from_slice(source);
         true
     }
@@ -107,7 +114,11 @@ impl Packet {
     #[inline(always)]
     #[must_use]
     pub const fn family(&self) -> Family {
-        if self.version == 4 { Family::V4 } else { Family::V6 }
+        if self.version == 4 {
+            Family::V4
+        } else {
+            Family::V6
+        }
     }
 
     /// The key of its flow in `zone`, and which side of the key sent it.
@@ -162,7 +173,11 @@ pub fn ethernet<B: Bytes + ?Sized>(
 /// `short` when the frame ends before them.
 #[inline(always)]
 fn missing<B: Bytes + ?Sized>(frame: &B, offset: u32, wanted: u32, short: Reason) -> Reason {
-    if frame.reaches(offset.wrapping_add(wanted)) { Reason::Unreachable } else { short }
+    if frame.reaches(offset.wrapping_add(wanted)) {
+        Reason::Unreachable
+    } else {
+        short
+    }
 }
 
 #[cfg(test)]

@@ -15,10 +15,18 @@ pub fn header<B: Bytes + ?Sized>(
     transport: Transport,
     packet: &mut Packet,
 ) -> Result<(), Reason> {
-    let Transport { offset, length, fragmented } = transport;
+    let Transport {
+        offset,
+        length,
+        fragmented,
+    } = transport;
     // The rest of a whole packet's header is lost; the rest of a fragment's is
     // in the next one, where nobody will judge it.
-    let short = if fragmented { Reason::TinyFragment } else { Reason::ShortTcp };
+    let short = if fragmented {
+        Reason::TinyFragment
+    } else {
+        Reason::ShortTcp
+    };
     if length < HEADER {
         return Err(short);
     }
@@ -30,7 +38,11 @@ pub fn header<B: Bytes + ?Sized>(
         return Err(Reason::BadTcpOffset);
     }
     if end > length {
-        return Err(if fragmented { Reason::TinyFragment } else { Reason::BadTcpOffset });
+        return Err(if fragmented {
+            Reason::TinyFragment
+        } else {
+            Reason::BadTcpOffset
+        });
     }
     packet.source_port = u16::from_be_bytes([raw[0], raw[1]]);
     packet.destination_port = u16::from_be_bytes([raw[2], raw[3]]);
@@ -48,9 +60,21 @@ pub fn header<B: Bytes + ?Sized>(
         options: Options::default(),
     };
     if end > HEADER {
-        let Packet { segment, raw_options, veil, .. } = packet;
+        let Packet {
+            segment,
+            raw_options,
+            veil,
+            ..
+        } = packet;
         let options = &mut segment.options;
-        options::read(frame, offset + HEADER, end - HEADER, raw_options, *veil, options);
+        options::read(
+            frame,
+            offset + HEADER,
+            end - HEADER,
+            raw_options,
+            *veil,
+            options,
+        );
     }
     Ok(())
 }

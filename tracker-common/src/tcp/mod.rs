@@ -8,5 +8,10 @@ mod track;
 
 pub use open::{Admission, Opening, admit, open};
 pub use segment::{Flags, Options, Segment};
-pub use state::{Bits, Cell, Move, Received, Sent, State, arriving, on_arrival, on_sending, sending};
+pub use state::{
+    Bits, Cell, Move, Received, Sent, State, arriving, on_arrival, on_sending, sending,
+};
 pub use track::{CLOSED, Context, Outcome, meet};
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,9 @@
 
 use super::{CLOSED, Context, Flags, Options, Outcome, Segment, State};
 use crate::{
-    abi::{Endpoint, EventKind, Flow, INITIATOR, Origin, Path, RESPONDER, end_flags, flow_flags, held},
+    abi::{
+        Endpoint, EventKind, Flow, INITIATOR, Origin, Path, RESPONDER, end_flags, flow_flags, held,
+    },
     reason::Reason,
     seq::Seq,
     time::ShortMicros,
@@ -82,7 +84,10 @@ pub const fn admit(segment: &Segment, local: bool) -> Admission {
 /// `initiator_high` says that the initiator is the key's high side, `guessed`
 /// that this is not known; `sender` is the index of the segment's sender in
 /// [`Flow::ends`]. `flow` keeps its lock and becomes owner of `tag` and `generation`.
-#[expect(clippy::too_many_arguments, reason = "each is one fact of the packet; a struct would only name them twice")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "each is one fact of the packet; a struct would only name them twice"
+)]
 #[inline(always)]
 pub fn open(
     flow: &mut Flow,
@@ -120,11 +125,14 @@ pub fn open(
             initiator.ack = Seq(context.micros.0);
             initiator.set_state(State::SynSent);
             responder.set_state(State::Listen);
-            if context.replaced != 0 { Reason::FlowReopened } else { Reason::FlowOpened }
+            if context.replaced != 0 {
+                Reason::FlowReopened
+            } else {
+                Reason::FlowOpened
+            }
         }
         Opening::Pickup => {
-            flow.flags |= flow_flags::LIBERAL
-                | (Origin::Pickup as u16) << flow_flags::ORIGIN_SHIFT;
+            flow.flags |= flow_flags::LIBERAL | (Origin::Pickup as u16) << flow_flags::ORIGIN_SHIFT;
             let me = &mut flow.ends[sender & 1];
             me.isn = segment.seq;
             me.end = segment.end();
@@ -174,7 +182,11 @@ pub fn begin(end: &mut Endpoint, segment: &Segment) {
     let options = &segment.options;
     if options.has(Options::SCALE) {
         end.flags |= end_flags::SCALE;
-        end.set_scale(if options.scale > MAX_SCALE { MAX_SCALE } else { options.scale });
+        end.set_scale(if options.scale > MAX_SCALE {
+            MAX_SCALE
+        } else {
+            options.scale
+        });
     }
     if options.has(Options::SACK_PERMITTED) {
         end.flags |= end_flags::SACK;

@@ -161,7 +161,13 @@ mod tests {
     fn nine_combinations_are_legal() {
         let legal = (0..=Flags::KIND).filter(|b| b & !Flags::KIND == 0 && Flags(*b).legal());
         assert_eq!(legal.count(), 9);
-        for named in [0, Flags::SYN | Flags::FIN, Flags::SYN | Flags::RST, Flags::FIN, Flags::URG] {
+        for named in [
+            0,
+            Flags::SYN | Flags::FIN,
+            Flags::SYN | Flags::RST,
+            Flags::FIN,
+            Flags::URG,
+        ] {
             assert!(!Flags(named).legal(), "{named:#04x}");
         }
         // Xmas: FIN, PSH and URG.
@@ -178,7 +184,11 @@ mod tests {
 
     #[test]
     fn syn_and_fin_take_a_sequence_number_each() {
-        let mut segment = Segment { seq: Seq(u32::MAX), payload: 3, ..Segment::default() };
+        let mut segment = Segment {
+            seq: Seq(u32::MAX),
+            payload: 3,
+            ..Segment::default()
+        };
         assert_eq!(segment.end(), Seq(2));
         segment.flags = Flags(Flags::FIN | Flags::ACK);
         assert_eq!((segment.length(), segment.end()), (4, Seq(3)));

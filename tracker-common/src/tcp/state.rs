@@ -70,7 +70,11 @@ impl State {
     #[must_use]
     pub const fn from_bits(bits: u8) -> Self {
         let index = (bits & 0x0f) as usize;
-        if index < Self::COUNT { Self::ALL[index] } else { Self::Closed }
+        if index < Self::COUNT {
+            Self::ALL[index]
+        } else {
+            Self::Closed
+        }
     }
 
     /// The RFC's name with underscores, as in JSON.
@@ -474,7 +478,9 @@ mod tests {
                 assert_eq!((cell.next().state(), cell.is_back(), cell.is_odd()), said);
             }
             for received in Received::ALL {
-                let To(next) = on_arrival(state, received) else { panic!("{state:?}") };
+                let To(next) = on_arrival(state, received) else {
+                    panic!("{state:?}")
+                };
                 let cell = arriving(Bits::of(state as u8), received as u8);
                 assert_eq!(cell.next().state(), next);
             }
@@ -494,8 +500,20 @@ mod tests {
     #[test]
     fn every_move_is_an_arc_of_the_state_diagram() {
         let arcs = [
-            (LI, SS), (LI, SR), (SS, SR), (SS, ES), (SR, ES), (SR, F1), (ES, F1), (ES, CW),
-            (F1, F2), (F1, CG), (F2, TW), (CG, TW), (CW, LA), (LA, CL),
+            (LI, SS),
+            (LI, SR),
+            (SS, SR),
+            (SS, ES),
+            (SR, ES),
+            (SR, F1),
+            (ES, F1),
+            (ES, CW),
+            (F1, F2),
+            (F1, CG),
+            (F2, TW),
+            (CG, TW),
+            (CW, LA),
+            (LA, CL),
         ];
         let reach = |from: State, to: State| {
             arcs.contains(&(from, to))
@@ -509,7 +527,10 @@ mod tests {
             for sent in Sent::ALL {
                 if let To(next) = on_sending(state, sent) {
                     let reset = sent == Sent::Reset;
-                    assert!(next == state || reset || reach(state, next), "{state:?} {sent:?}");
+                    assert!(
+                        next == state || reset || reach(state, next),
+                        "{state:?} {sent:?}"
+                    );
                 }
             }
             for received in Received::ALL {

@@ -214,7 +214,11 @@ pub const fn class_of_flow(flow: &Flow) -> Class {
 pub fn timeout_ticks(flow: &Flow, live: &Live) -> u32 {
     let class = class_number_of_flow(flow) as usize;
     // Every number in the table is a class's, which the compiler cannot know.
-    let ticks = if class < CLASSES { live.timeouts[class] } else { 0 };
+    let ticks = if class < CLASSES {
+        live.timeouts[class]
+    } else {
+        0
+    };
     ((ticks as u64 * live.timeout_scale as u64) >> 10) as u32
 }
 
@@ -227,7 +231,11 @@ pub fn timeout_ticks(flow: &Flow, live: &Live) -> u32 {
 #[must_use]
 pub const fn base(flow: &Flow) -> Tick {
     // The first two classes are the handshake's.
-    if class_number(flow) <= Class::SynReceived as u8 { flow.first } else { flow.last }
+    if class_number(flow) <= Class::SynReceived as u8 {
+        flow.first
+    } else {
+        flow.last
+    }
 }
 
 /// Ticks until `flow` expires, 0 when it has.
@@ -284,7 +292,11 @@ mod tests {
     fn a_timeout_that_has_run_out_is_expired_and_not_a_tick_earlier() {
         let mut live = live();
         live.timeouts[Class::Established as usize] = 100;
-        let mut flow = Flow { first: Tick(0), last: Tick(50), ..Flow::default() };
+        let mut flow = Flow {
+            first: Tick(0),
+            last: Tick(50),
+            ..Flow::default()
+        };
         flow.ends[0].set_state(State::Established);
         flow.ends[1].set_state(State::Established);
         assert!(!expired(&flow, Tick(149), &live));
@@ -296,7 +308,11 @@ mod tests {
 
     #[test]
     fn a_half_open_flow_counts_from_its_first_syn() {
-        let mut flow = Flow { first: Tick(10), last: Tick(90), ..Flow::default() };
+        let mut flow = Flow {
+            first: Tick(10),
+            last: Tick(90),
+            ..Flow::default()
+        };
         flow.ends[0].set_state(State::SynSent);
         flow.ends[1].set_state(State::Listen);
         assert_eq!(base(&flow), Tick(10));

@@ -97,17 +97,26 @@ impl Judgement {
 
     #[inline(always)]
     const fn leave(reason: Reason) -> Self {
-        Self { sent: Self::LEAVE, reason: reason as u8 }
+        Self {
+            sent: Self::LEAVE,
+            reason: reason as u8,
+        }
     }
 
     #[inline(always)]
     const fn take(sent: Sent, reason: Reason) -> Self {
-        Self { sent: sent as u8, reason: reason as u8 }
+        Self {
+            sent: sent as u8,
+            reason: reason as u8,
+        }
     }
 
     #[inline(always)]
     const fn replace() -> Self {
-        Self { sent: Self::REPLACE, reason: Reason::FlowReopened as u8 }
+        Self {
+            sent: Self::REPLACE,
+            reason: Reason::FlowReopened as u8,
+        }
     }
 }
 
@@ -153,11 +162,23 @@ pub fn meet(
         }
         return;
     }
-    take(flow, me, peer, segment, judgement.sent ^ context.veil, reason, context, outcome);
+    take(
+        flow,
+        me,
+        peer,
+        segment,
+        judgement.sent ^ context.veil,
+        reason,
+        context,
+        outcome,
+    );
 }
 
 /// Lets a segment that was judged to be `sent` move both endpoints.
-#[expect(clippy::too_many_arguments, reason = "inlined: each is a register of the caller")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "inlined: each is a register of the caller"
+)]
 #[inline(always)]
 fn take(
     flow: &mut Flow,
@@ -176,8 +197,15 @@ fn take(
     let cell = sending(my_state, sent);
 
     // An old ACK from before the SYN acknowledges nothing of this connection.
-    let acknowledges = has_ack
-        && (!flow.ends[peer].bits().is_opening() || segment.ack.after(flow.ends[peer].isn));
+    let acknowledges =
+        has_ack && (!flow.ends[peer].bits().is_opening() || segment.ack.after(flow.ends[peer].isn));
+    // Somebody who only sends can be anybody; who acknowledges what the other
+    // side was seen to send has received it.
+    let proved = acknowledges
+        && flow.ends[peer].has(end_flags::SEEN)
+        && !segment.ack.before(flow.ends[peer].isn)
+        && !segment.ack.after(flow.ends[peer].end);
+    let releasable = if proved { held::PICKUP } else { 0 };
     if is_reset || acknowledges {
         let received = if is_reset {
             Received::Reset
@@ -223,7 +251,7 @@ fn take(
     if moved != 0 || segment.flags.has(Flags::FIN) || !timeout::waits_2msl(after) {
         flow.last = context.now;
     }
-    settle(flow, me, peer, segment, outcome);
+    settle(flow, releasable, outcome);
     if moved != 0 {
         outcome.event = EventKind::Changed as u8;
         outcome.seq = flow.next_event();
@@ -303,8 +331,14 @@ fn advance(flow: &mut Flow, me: usize, peer: usize, segment: &Segment, context: 
 /// Takes the window that a segment opens to its receiver.
 #[inline(always)]
 fn open_window(flow: &mut Flow, me: usize, peer: usize, segment: &Segment) {
-    let shift = if segment.flags.has(Flags::SYN) { 0 } else { flow.ends[me].scale() & 0x0f };
-    let allowed = segment.ack.plus(u32::from(at_least_one(segment.window)) << shift);
+    let shift = if segment.flags.has(Flags::SYN) {
+        0
+    } else {
+        flow.ends[me].scale() & 0x0f
+    };
+    let allowed = segment
+        .ack
+        .plus(u32::from(at_least_one(segment.window)) << shift);
     // Nothing to compare with before the first one.
     let known = flow.ends[me].has(end_flags::SEEN);
     let end = &mut flow.ends[peer];
@@ -313,26 +347,20 @@ fn open_window(flow: &mut Flow, me: usize, peer: usize, segment: &Segment) {
     }
 }
 
-/// Gives back what the flow no longer needs to hold.
+/// Gives back what the flow no longer needs to hold: `releasable`, what the end
+/// of the handshake frees, and everything once both ends are closed.
 #[inline(always)]
-fn settle(flow: &mut Flow, me: usize, peer: usize, segment: &Segment, outcome: &mut Outcome) {
+fn settle(flow: &mut Flow, releasable: u16, outcome: &mut Outcome) {
     let [initiator, responder] = outcome.after;
     let closed = (initiator.number() | responder.number()) == State::Closed as u8;
     let opening = initiator.is_opening() | responder.is_opening();
     let was_opening = outcome.before[0].is_opening() | outcome.before[1].is_opening();
-    let mut released = 0;
-    if !opening | closed {
+    let mut released = flow.flags & releasable;
+    if !opening {
         released |= flow.flags & held::HALF_OPEN;
     }
-    // Somebody who only sends can be anybody; who acknowledges what the other
-    // side sent has received it.
-    let from = &flow.ends[peer];
-    let proved = from.has(end_flags::SEEN)
-        && !segment.ack.before(from.isn)
-        && !segment.ack.after(from.end)
-        && flow.ends[me].has(end_flags::SEEN);
-    if closed || proved {
-        released |= flow.flags & held::PICKUP;
+    if closed {
+        released |= flow.flags & (held::HALF_OPEN | held::PICKUP);
     }
     flow.flags &= !released;
     outcome.released = released;
@@ -396,7 +424,14 @@ fn judge(flow: &Flow, me: usize, peer: usize, segment: &Segment) -> Judgement {
         return Judgement::leave(Reason::AfterClose);
     }
     let again = me.has(end_flags::FIN) && flags.has(Flags::FIN);
-    Judgement::take(sent, if again { Reason::FinRetransmit } else { Reason::Tracked })
+    Judgement::take(
+        sent,
+        if again {
+            Reason::FinRetransmit
+        } else {
+            Reason::Tracked
+        },
+    )
 }
 
 /// A SYN without ACK.

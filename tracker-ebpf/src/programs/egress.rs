@@ -35,7 +35,9 @@ fn handle(ctx: &TcContext) -> Reason {
     if came_from != 0 && interface(came_from) & interface_flags::INGRESS != 0 {
         return Reason::Forwarded;
     }
-    let Some(scratch) = scratch::of(Hook::Egress) else { return Reason::NotConfigured };
+    let Some(scratch) = scratch::of(Hook::Egress) else {
+        return Reason::NotConfigured;
+    };
     frame.pull();
     if let Err(reason) = parse::ethernet(&frame, frame.tag(), &mut scratch.packet) {
         return reason;

@@ -28,14 +28,18 @@ enum Fate {
 /// Takes the next candidate of the request in `REAP`.
 #[classifier]
 pub fn tracker_reap(_ctx: TcContext) -> i32 {
-    let Some(control) = REAP.get_ptr_mut(0) else { return TC_ACT_OK };
+    let Some(control) = REAP.get_ptr_mut(0) else {
+        return TC_ACT_OK;
+    };
     // SAFETY: array elements live as long as the program and are aligned to
     // eight bytes; `count` is written before the first run.
     let (index, count) = unsafe { (fetch_add(&raw mut (*control).next, 1), (*control).count) };
     if index >= count {
         return TC_ACT_OK;
     }
-    let Some(fate) = judge(index as u32) else { return TC_ACT_OK };
+    let Some(fate) = judge(index as u32) else {
+        return TC_ACT_OK;
+    };
     // SAFETY: as above.
     unsafe {
         let tally = match fate {
@@ -52,16 +56,23 @@ pub fn tracker_reap(_ctx: TcContext) -> i32 {
 fn judge(index: u32) -> Option<Fate> {
     let candidate = CANDIDATES.get(index)?;
     let live = LIVE.get(0)?;
-    let (Some(family), Some(cause)) =
-        (Family::from_raw(candidate.family), Cause::from_raw(candidate.cause))
-    else {
+    let (Some(family), Some(cause)) = (
+        Family::from_raw(candidate.family),
+        Cause::from_raw(candidate.cause),
+    ) else {
         return Some(Fate::Gone);
     };
-    let mut event = Event { key: candidate.key, family: family as u8, ..Event::default() };
+    let mut event = Event {
+        key: candidate.key,
+        family: family as u8,
+        ..Event::default()
+    };
     event.time_ns = clock::coarse_ns();
     let tag = event.key.tag(family);
     let now = Tick::from_ns(event.time_ns);
-    let Some(flow) = table::find(family, &event.key) else { return Some(Fate::Gone) };
+    let Some(flow) = table::find(family, &event.key) else {
+        return Some(Fate::Gone);
+    };
     // SAFETY: `flow` comes from `find` and is unlocked on every way out.
     unsafe { table::lock(flow) };
     // SAFETY: under the lock this program is the only one that writes.

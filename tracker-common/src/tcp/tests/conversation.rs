@@ -1,0 +1,182 @@
+//! A flow and the segments that its two endpoints send, as a script.
+
+use std::vec::Vec;
+
+use crate::{
+    abi::{Flow, INITIATOR, Live, Path, RESPONDER},
+    reason::Reason,
+    seq::Seq,
+    tcp::{
+        Admission, Context, Flags, Options, Outcome, Segment, State, admit, meet, open, timeout,
+    },
+    time::{Micros, Tick, ticks_from_ms},
+};
+
+/// The initiator's initial sequence number.
+pub const ISS: u32 = 1000;
+/// The responder's.
+pub const IRS: u32 = 5000;
+
+/// The default configuration, with the time-outs of the `linux` profile.
+pub fn live() -> Live {
+    Live {
+        layout: 0,
+        mode: 0,
+        cookies: 0,
+        policy: 0,
+        agent_pid: 0,
+        timeout_scale: 1024,
+        heartbeat_ns: 0,
+        half_open_limit: 1,
+        pickup_limit: 1,
+        capacity: 1,
+        ring_slots: 1,
+        timeouts: timeout::Profile::Linux
+            .seconds()
+            .map(|s| ticks_from_ms(u64::from(s) * 1000)),
+    }
+}
+
+/// A segment with these flags; numbers are absolute.
+pub fn segment(flags: u8, seq: u32, ack: u32, payload: u32) -> Segment {
+    Segment {
+        seq: Seq(seq),
+        ack: Seq(ack),
+        payload,
+        window: 1024,
+        flags: Flags(flags),
+        ..Segment::default()
+    }
+}
+
+/// One flow, fed segment by segment.
+pub struct Conversation {
+    /// The flow, `None` before its first segment and after its end.
+    pub flow: Option<Flow>,
+    /// Now.
+    pub now: Tick,
+    /// Now, exactly.
+    pub micros: Micros,
+    /// What became of the last segment.
+    pub outcome: Outcome,
+    /// Reasons so far.
+    pub reasons: Vec<Reason>,
+    live: Live,
+    replaced: u8,
+}
+
+impl Conversation {
+    pub fn new() -> Self {
+        Self {
+            flow: None,
+            now: Tick(1000),
+            micros: Micros(0),
+            outcome: Outcome::default(),
+            reasons: Vec::new(),
+            live: live(),
+            replaced: 0,
+        }
+    }
+
+    /// After a three-way handshake.
+    pub fn established() -> Self {
+        let mut c = Self::new();
+        c.initiator(segment(Flags::SYN, ISS, 0, 0));
+        c.responder(segment(Flags::SYN | Flags::ACK, IRS, ISS + 1, 0));
+        c.initiator(segment(Flags::ACK, ISS + 1, IRS + 1, 0));
+        c.expect(State::Established, State::Established);
+        c
+    }
+
+    pub fn initiator(&mut self, segment: Segment) -> Reason {
+        self.send(segment, INITIATOR)
+    }
+
+    pub fn responder(&mut self, segment: Segment) -> Reason {
+        self.send(segment, RESPONDER)
+    }
+
+    /// As the shell does it: meet the flow; if that is over, or there is none,
+    /// ask whether the segment opens one.
+    fn send(&mut self, segment: Segment, sender: usize) -> Reason {
+        let context = Context {
+            now: self.now,
+            micros: self.micros,
+            path: Path::new(2, 0, 0),
+            bytes: 40 + segment.payload,
+            policy: 0,
+            replaced: self.replaced,
+            veil: 0,
+        };
+        if let Some(flow) = &mut self.flow {
+            meet(
+                flow,
+                &segment,
+                sender,
+                &context,
+                &self.live,
+                &mut self.outcome,
+            );
+            if self.outcome.replace == 0 {
+                self.reasons.push(self.outcome.reason);
+                return self.outcome.reason;
+            }
+            self.flow = None;
+            self.replaced = 1;
+            return self.send(segment, sender);
+        }
+        let reason = match admit(&segment, false) {
+            Admission::Leave(reason) => reason,
+            Admission::Open(opening) => {
+                let mut flow = Flow::default();
+                open(
+                    &mut flow,
+                    opening,
+                    &segment,
+                    7,
+                    9,
+                    false,
+                    false,
+                    sender,
+                    &context,
+                    &mut self.outcome,
+                );
+                self.flow = Some(flow);
+                self.outcome.reason
+            }
+        };
+        self.replaced = 0;
+        self.reasons.push(reason);
+        reason
+    }
+
+    pub fn wait_ms(&mut self, ms: u64) {
+        self.now = Tick(self.now.0.wrapping_add(ticks_from_ms(ms)));
+    }
+
+    #[track_caller]
+    pub fn flow(&self) -> &Flow {
+        self.flow.as_ref().expect("a flow")
+    }
+
+    #[track_caller]
+    pub fn expect(&self, initiator: State, responder: State) {
+        assert_eq!(
+            self.flow().states(),
+            [initiator, responder],
+            "{:?}",
+            self.reasons
+        );
+    }
+}
+
+/// A segment with a window scale, SACK-permitted and a timestamp.
+pub fn with_options(mut segment: Segment, scale: u8, ts: u32) -> Segment {
+    segment.options = Options {
+        present: Options::SCALE | Options::SACK_PERMITTED | Options::TIMESTAMPS,
+        scale,
+        ts_value: ts,
+        ..Options::default()
+    };
+    segment
+}

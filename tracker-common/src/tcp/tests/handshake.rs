@@ -1,0 +1,254 @@
+//! Openings: RFC 9293 section 3.5 and what goes wrong there.
+
+use super::conversation::{Conversation, IRS, ISS, segment, with_options};
+use crate::{
+    abi::{end_flags, held},
+    reason::Reason,
+    seq::Seq,
+    tcp::{Flags, State},
+    time::Micros,
+};
+
+const SYN: u8 = Flags::SYN;
+const SYN_ACK: u8 = Flags::SYN | Flags::ACK;
+const ACK: u8 = Flags::ACK;
+const RST_ACK: u8 = Flags::RST | Flags::ACK;
+
+#[test]
+fn each_segment_proves_one_step() {
+    let mut c = Conversation::new();
+    assert_eq!(c.initiator(segment(SYN, ISS, 0, 0)), Reason::FlowOpened);
+    c.expect(State::SynSent, State::Listen);
+    assert!(c.flow().has(held::HALF_OPEN));
+    assert_eq!(
+        c.responder(segment(SYN_ACK, IRS, ISS + 1, 0)),
+        Reason::Tracked
+    );
+    c.expect(State::SynSent, State::SynReceived);
+    assert_eq!(c.outcome.released, 0);
+    assert_eq!(
+        c.initiator(segment(ACK, ISS + 1, IRS + 1, 0)),
+        Reason::Tracked
+    );
+    c.expect(State::Established, State::Established);
+    assert_eq!(c.outcome.released, held::HALF_OPEN);
+    assert!(!c.flow().has(held::HALF_OPEN));
+}
+
+#[test]
+fn the_third_ack_must_acknowledge_the_responders_syn() {
+    for wrong in [IRS, IRS + 2, IRS.wrapping_sub(1), 0] {
+        let mut c = Conversation::new();
+        c.initiator(segment(SYN, ISS, 0, 0));
+        c.responder(segment(SYN_ACK, IRS, ISS + 1, 0));
+        assert_eq!(
+            c.initiator(segment(ACK, ISS + 1, wrong, 0)),
+            Reason::HandshakeWrongAck
+        );
+        c.expect(State::SynSent, State::SynReceived);
+        assert!(c.flow().has(held::HALF_OPEN));
+        assert_eq!(
+            c.flow().ends[0].packets(),
+            1,
+            "a refused segment is nobody's"
+        );
+    }
+}
+
+#[test]
+fn a_syn_ack_that_acknowledges_something_else_moves_nothing() {
+    let mut c = Conversation::new();
+    c.initiator(segment(SYN, ISS, 0, 0));
+    for wrong in [ISS, ISS + 2, 77] {
+        assert_eq!(
+            c.responder(segment(SYN_ACK, IRS, wrong, 0)),
+            Reason::SynAckWrongAck
+        );
+        c.expect(State::SynSent, State::Listen);
+    }
+}
+
+#[test]
+fn retransmissions_are_counted_and_do_not_extend_the_handshake() {
+    let mut c = Conversation::new();
+    c.initiator(segment(SYN, ISS, 0, 0));
+    for _ in 0..3 {
+        c.wait_ms(1000);
+        assert_eq!(c.initiator(segment(SYN, ISS, 0, 0)), Reason::SynRetransmit);
+    }
+    c.responder(segment(SYN_ACK, IRS, ISS + 1, 0));
+    c.wait_ms(1000);
+    assert_eq!(
+        c.responder(segment(SYN_ACK, IRS, ISS + 1, 0)),
+        Reason::SynAckRetransmit
+    );
+    assert_eq!(c.flow().ends[0].syn_retransmits, 3);
+    assert_eq!(c.flow().ends[1].syn_retransmits, 1);
+    // 60 s after the first SYN it is gone, whatever came since: the same SYN
+    // opens a new flow.
+    c.wait_ms(56_100);
+    assert_eq!(c.initiator(segment(SYN, ISS, 0, 0)), Reason::FlowReopened);
+    assert_eq!(c.flow().ends[0].syn_retransmits, 0);
+}
+
+#[test]
+fn a_client_that_starts_over_takes_a_new_number() {
+    let mut c = Conversation::new();
+    c.initiator(segment(SYN, ISS, 0, 0));
+    assert_eq!(c.initiator(segment(SYN, 9999, 0, 0)), Reason::SynRenewed);
+    assert_eq!(
+        c.responder(segment(SYN_ACK, IRS, ISS + 1, 0)),
+        Reason::SynAckWrongAck
+    );
+    c.responder(segment(SYN_ACK, IRS, 10_000, 0));
+    c.initiator(segment(ACK, 10_000, IRS + 1, 0));
+    c.expect(State::Established, State::Established);
+}
+
+#[test]
+fn a_stateless_responder_may_choose_anew() {
+    let mut c = Conversation::new();
+    c.initiator(segment(SYN, ISS, 0, 0));
+    c.responder(segment(SYN_ACK, IRS, ISS + 1, 0));
+    c.initiator(segment(SYN, ISS, 0, 0));
+    assert_eq!(
+        c.responder(segment(SYN_ACK, 70_000, ISS + 1, 0)),
+        Reason::SynAckRenewed
+    );
+    c.initiator(segment(ACK, ISS + 1, 70_001, 0));
+    c.expect(State::Established, State::Established);
+}
+
+#[test]
+fn simultaneous_open() {
+    let mut c = Conversation::new();
+    c.initiator(segment(SYN, ISS, 0, 0));
+    c.responder(segment(SYN, IRS, 0, 0));
+    c.expect(State::SynSent, State::SynSent);
+    c.initiator(segment(SYN_ACK, ISS, IRS + 1, 0));
+    c.expect(State::SynReceived, State::SynSent);
+    // It acknowledges the initiator's SYN, which is all that one waits for.
+    c.responder(segment(SYN_ACK, IRS, ISS + 1, 0));
+    c.expect(State::Established, State::SynReceived);
+    c.initiator(segment(ACK, ISS + 1, IRS + 1, 0));
+    c.expect(State::Established, State::Established);
+    assert!(!c.flow().has(held::HALF_OPEN));
+}
+
+#[test]
+fn a_refusal_must_acknowledge_the_syn() {
+    let mut c = Conversation::new();
+    c.initiator(segment(SYN, ISS, 0, 0));
+    assert_eq!(
+        c.responder(segment(RST_ACK, 0, ISS + 2, 0)),
+        Reason::ResetWrongAck
+    );
+    assert_eq!(
+        c.responder(segment(Flags::RST, 0, ISS + 1, 0)),
+        Reason::ResetWrongAck
+    );
+    c.expect(State::SynSent, State::Listen);
+    assert_eq!(
+        c.responder(segment(RST_ACK, 0, ISS + 1, 0)),
+        Reason::ResetClosed
+    );
+    c.expect(State::Closed, State::Closed);
+    assert_eq!(c.outcome.released, held::HALF_OPEN);
+}
+
+#[test]
+fn a_lost_third_ack_takes_the_responder_back() {
+    let mut c = Conversation::established();
+    assert_eq!(
+        c.responder(segment(SYN_ACK, IRS, ISS + 1, 0)),
+        Reason::SynAckRetransmit
+    );
+    c.expect(State::Established, State::SynReceived);
+    assert_eq!(c.flow().disproved(), 1);
+    c.initiator(segment(ACK, ISS + 1, IRS + 1, 10));
+    c.expect(State::Established, State::Established);
+    // Once the responder has said something else, it can only be a duplicate.
+    c.responder(segment(ACK, IRS + 1, ISS + 11, 0));
+    assert_eq!(
+        c.responder(segment(SYN_ACK, IRS, ISS + 1, 0)),
+        Reason::SynAckOnLive
+    );
+    c.expect(State::Established, State::Established);
+}
+
+#[test]
+fn data_with_the_syn_may_be_taken_or_not() {
+    for taken in [0, 100] {
+        let mut c = Conversation::new();
+        c.initiator(segment(SYN, ISS, 0, 100));
+        c.responder(segment(SYN_ACK, IRS, ISS + 1 + taken, 0));
+        c.expect(State::SynSent, State::SynReceived);
+        c.initiator(segment(ACK, ISS + 101, IRS + 1, 0));
+        c.expect(State::Established, State::Established);
+    }
+    // Again without the data, as a client does when the first one was lost.
+    let mut c = Conversation::new();
+    c.initiator(segment(SYN, ISS, 0, 100));
+    assert_eq!(c.initiator(segment(SYN, ISS, 0, 0)), Reason::SynRetransmit);
+    assert_eq!(
+        c.responder(segment(SYN_ACK, IRS, ISS + 101, 0)),
+        Reason::Tracked
+    );
+}
+
+#[test]
+fn a_window_scale_needs_both_sides() {
+    let mut c = Conversation::new();
+    c.initiator(with_options(segment(SYN, ISS, 0, 0), 7, 100));
+    c.responder(segment(SYN_ACK, IRS, ISS + 1, 0));
+    assert_eq!((c.flow().ends[0].scale(), c.flow().ends[1].scale()), (0, 0));
+
+    let mut c = Conversation::new();
+    c.initiator(with_options(segment(SYN, ISS, 0, 0), 200, 100));
+    c.responder(with_options(segment(SYN_ACK, IRS, ISS + 1, 0), 9, 50));
+    assert_eq!(
+        (c.flow().ends[0].scale(), c.flow().ends[1].scale()),
+        (14, 9)
+    );
+    assert!(c.flow().ends[0].has(end_flags::SACK | end_flags::TIMESTAMPS));
+    // Unscaled in the SYNs, scaled from then on.
+    assert_eq!(c.flow().ends[0].max_end, Seq(ISS + 1 + 1024));
+    c.initiator(with_options(segment(ACK, ISS + 1, IRS + 1, 0), 0, 101));
+    assert_eq!(c.flow().ends[1].max_end, Seq(IRS + 1 + (1024 << 14)));
+    assert_eq!(c.flow().ends[0].ts, 101);
+}
+
+#[test]
+fn the_round_trip_is_from_syn_to_third_ack() {
+    let mut c = Conversation::new();
+    c.micros = Micros(u32::MAX - 10);
+    c.initiator(segment(SYN, ISS, 0, 0));
+    c.micros = Micros(3000);
+    c.responder(segment(SYN_ACK, IRS, ISS + 1, 0));
+    c.micros = Micros(4000);
+    c.initiator(segment(ACK, ISS + 1, IRS + 1, 0));
+    let rtt = c.flow().handshake_rtt.unpack().expect("measured");
+    assert!((4005..=4011).contains(&rtt), "{rtt}");
+
+    let mut c = Conversation::new();
+    c.initiator(segment(SYN, ISS, 0, 0));
+    c.initiator(segment(SYN, ISS, 0, 0));
+    c.responder(segment(SYN_ACK, IRS, ISS + 1, 0));
+    c.initiator(segment(ACK, ISS + 1, IRS + 1, 0));
+    assert_eq!(c.flow().handshake_rtt.unpack(), None, "Karn");
+}
+
+#[test]
+fn half_of_a_handshake_that_was_not_seen_is_noted() {
+    let mut c = Conversation::new();
+    c.initiator(segment(SYN, ISS, 0, 0));
+    assert_eq!(
+        c.initiator(segment(ACK, ISS + 1, IRS + 1, 5)),
+        Reason::HandshakeUnseen
+    );
+    assert_eq!(
+        c.responder(segment(ACK, IRS + 1, ISS + 1, 5)),
+        Reason::HandshakeUnseen
+    );
+    c.expect(State::SynSent, State::Listen);
+}
