@@ -19,9 +19,12 @@ use crate::{
     setup::{self, Purpose},
 };
 
-/// Longest time one privileged suite may take, in seconds. A suite that hangs
+/// Longest time one test program may take, in seconds. One that hangs
 /// is stopped and counts as failed.
 const SUITE_SECONDS: &str = "480";
+
+/// Cargo sets it for the tests it runs: the folder of their package.
+const PACKAGE: &str = "CARGO_MANIFEST_DIR";
 
 /// Runs every ring of tests; `filter` and `args` go to the test programs.
 ///
@@ -31,63 +34,66 @@ pub fn command(filter: Option<&str>, args: &[OsString]) -> Result<ExitCode> {
     privilege::check("loading eBPF programs, which the tests do,")?;
     let record = setup::ensure(Purpose::Test)?;
     let objdump = setup::objdump(&record)?;
-
     let mut report = Report::default();
+
     heading("tests without root");
-    let mut unit = cargo::cargo()?;
-    unit.args(["test", "--no-fail-fast"])
-        .args(filter)
-        .arg("--")
-        .args(args);
-    report.add("tests without root", run_suite(&mut unit)?);
+    if let Some(suites) = report.built(suites(&["test", "--no-run"])) {
+        for suite in &suites {
+            report.run(suite, bounded(Command::new("timeout"), suite, filter, args))?;
+        }
+        let mut examples = cargo::cargo()?;
+        examples.args(["test", "--doc"]).args(filter);
+        report.add("examples in the documentation", run_suite(&mut examples)?);
+    }
 
     heading("tests with the loaded programs");
-    match privileged_suites() {
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            report.add(
-                "build of the tests that need root",
-                Outcome {
-                    clean: false,
-                    ..Outcome::default()
-                },
-            );
-        }
-        Ok((tracker, suites)) => {
-            let mut variables = privilege::caller_variables();
-            variables.push(("TRACKER_BIN".into(), tracker.file.into()));
-            variables.push(("TRACKER_OBJDUMP".into(), objdump.into()));
-            for suite in &suites {
-                eprintln!("     Running {} ({})", suite.name, suite.file.display());
-                let mut command = as_root(suite, &variables)?;
-                command.args(filter).args(args);
-                report.add(&suite.name, run_suite(&mut command)?);
-            }
+    let built = agent().and_then(|agent| {
+        let suites = suites(&["test", "--no-run", "--package=tracker-tests"])?;
+        Ok((agent, suites))
+    });
+    if let Some((agent, suites)) = report.built(built) {
+        let mut variables = privilege::caller_variables();
+        variables.push(("TRACKER_BIN".into(), agent.file.into()));
+        variables.push(("TRACKER_OBJDUMP".into(), objdump.into()));
+        for suite in &suites {
+            let mut variables = variables.clone();
+            variables.push((PACKAGE.into(), suite.package.clone().into()));
+            let command = privilege::as_root("timeout", &variables, "loading eBPF programs")?;
+            report.run(suite, bounded(command, suite, filter, args))?;
         }
     }
     Ok(report.finish(filter))
 }
 
-/// Builds the agent and the tests that need root.
-fn privileged_suites() -> Result<(Executable, Vec<Executable>)> {
-    let agent = cargo::build(&["build", "--package=tracker"])?;
-    let tracker = cargo::called("tracker", agent)?;
-    let mut suites = cargo::build(&["test", "--no-run", "--package=tracker-tests"])?;
-    suites.retain(|executable| executable.test);
-    suites.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok((tracker, suites))
+fn agent() -> Result<Executable> {
+    cargo::called("tracker", cargo::build(&["build", "--package=tracker"])?)
 }
 
-/// The suite's program as root, in its package's folder as cargo would run it.
-fn as_root(suite: &Executable, variables: &[(String, OsString)]) -> Result<Command> {
-    let mut variables = variables.to_vec();
-    variables.push(("CARGO_MANIFEST_DIR".into(), suite.package.clone().into()));
-    let mut command = privilege::as_root("timeout", &variables, "loading eBPF programs")?;
-    command
+/// Builds test programs and returns them in a fixed order.
+fn suites(args: &[&str]) -> Result<Vec<Executable>> {
+    let mut suites = cargo::build(args)?;
+    suites.retain(|executable| executable.test);
+    suites.sort_by(|a, b| (&a.package, &a.name).cmp(&(&b.package, &b.name)));
+    Ok(suites)
+}
+
+/// Completes a command that begins with `timeout`: the suite's program in its
+/// package's folder, as cargo would run it, but not for ever.
+fn bounded(
+    mut timeout: Command,
+    suite: &Executable,
+    filter: Option<&str>,
+    args: &[OsString],
+) -> Command {
+    timeout
+        // In the foreground Ctrl-C reaches the tests.
         .args(["--foreground", "--kill-after=10", SUITE_SECONDS])
         .arg(&suite.file)
+        .args(filter)
+        .args(args)
+        .env(PACKAGE, &suite.package)
         .current_dir(&suite.package);
-    Ok(command)
+    timeout
 }
 
 /// What one test program, or one run of cargo over several, came to.
@@ -157,6 +163,22 @@ struct Report {
 }
 
 impl Report {
+    /// What was built; what was not is said and counts as a failure.
+    fn built<T>(&mut self, built: Result<T>) -> Option<T> {
+        built
+            .inspect_err(|error| {
+                eprintln!("error: {error:#}");
+                self.add("build", Outcome::default());
+            })
+            .ok()
+    }
+
+    fn run(&mut self, suite: &Executable, mut command: Command) -> Result<()> {
+        eprintln!("     Running {} ({})", suite.name, suite.file.display());
+        self.add(&suite.name, run_suite(&mut command)?);
+        Ok(())
+    }
+
     fn add(&mut self, suite: &str, outcome: Outcome) {
         self.passed += outcome.passed;
         self.failed += outcome.failed;
