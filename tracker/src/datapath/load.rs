@@ -57,6 +57,13 @@ impl Default for LoadOptions {
     }
 }
 
+/// The embedded ELF objects by name, for tests that examine the code: flow
+/// tables that take memory as flows come, and preallocated ones.
+#[must_use]
+pub fn objects() -> [(&'static str, &'static [u8]); 2] {
+    [("tracker", ON_DEMAND), ("tracker-prealloc", PREALLOCATED)]
+}
+
 /// Maps whose size the options tell.
 const SIZED: [&str; 5] = [
     names::FLOWS_V4,

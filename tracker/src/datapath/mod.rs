@@ -38,7 +38,7 @@ pub use self::{
     error::{Error, Result},
     facts::{MapFacts, ProgramFacts},
     features::{Kernel, check as check_features},
-    load::LoadOptions,
+    load::{LoadOptions, objects},
     log::ProgramLog,
     nic::{Nic, index_of, name_of, names as interface_names},
     pinned::Pinned,

@@ -185,6 +185,19 @@ impl Tables {
         Ok(counts)
     }
 
+    /// Packets and octets of one reason at one hook, summed over the CPUs.
+    ///
+    /// # Errors
+    ///
+    /// The map cannot be read.
+    pub fn reason(&self, reason: Reason, hook: Hook) -> Result<ReasonCount> {
+        let map = PerCpuArray::<_, ReasonCount>::try_from(&self.reasons)
+            .map_err(opening(names::REASONS))?;
+        map.get(&reason_slot(reason, hook), 0)
+            .map(|per_cpu| sum(&per_cpu))
+            .map_err(reading(names::REASONS))
+    }
+
     /// Events that found their ring full, since the maps were made: by
     /// [`tracker_common::abi::LOST_EVENTS`] and
     /// [`tracker_common::abi::LOST_EMBRYO`].
@@ -306,6 +319,25 @@ impl Tables {
     /// The ring cannot be mapped.
     pub fn embryo_events(&self) -> Result<EventRing> {
         ring(&self.embryo_events, names::EMBRYO_EVENTS)
+    }
+
+    /// Puts an element into a flow table as it stands. Only for tests: on a
+    /// running tracker the programs are the only writers.
+    pub(super) fn put_flow(&self, family: Family, key: &Key, flow: &Flow) -> Result<()> {
+        let (map, name) = match family {
+            Family::V4 => (&self.flows_v4, names::FLOWS_V4),
+            Family::V6 => (&self.flows_v6, names::FLOWS_V6),
+        };
+        let (map, values) = (descriptor(map, name)?, [*flow]);
+        match family {
+            Family::V4 => sys::update_batch(map, &[key.as_v4()], &values),
+            Family::V6 => sys::update_batch(map, &[key.as_v6()], &values),
+        }
+        .map_err(|source| Error::Batch {
+            action: "write",
+            map: name,
+            source,
+        })
     }
 
     /// Writes the first slots of the reaper's request.

@@ -8,13 +8,9 @@ use aya::{
     Ebpf,
     programs::{Program, ProgramError, SchedClassifier, TestRun, TestRunOptions, Xdp},
 };
-use tracker_common::abi::{Cause, Family, Key};
+use tracker_common::abi::{Cause, Family, Flow, Key};
 
-use super::{
-    Error, LoadOptions, ProgramFacts, ReapTotals, Tables,
-    load::{load, program},
-    names, reap,
-};
+use super::{Error, LoadOptions, ProgramFacts, ReapTotals, Tables, load::load, names, reap};
 
 /// Loads the programs for a test; whatever `options` say, the time is read
 /// from the map that [`Tables::set_test_clock`] writes.
@@ -125,12 +121,27 @@ impl Loaded {
         Ok(Self { ebpf, tables })
     }
 
+    /// The program `name`, as the type it has.
+    fn program<'a, P>(&'a self, name: &'static str) -> Result<&'a P>
+    where
+        &'a P: TryFrom<&'a Program, Error = ProgramError>,
+    {
+        self.ebpf
+            .program(name)
+            .ok_or(Error::Missing {
+                kind: "program",
+                name,
+            })?
+            .try_into()
+            .with_context(|| format!("the program {name} has another type than expected"))
+    }
+
     /// Runs the ingress program.
     ///
     /// # Errors
     ///
     /// The kernel refuses the run.
-    pub fn ingress(&mut self, run: Run<'_>) -> Result<Ran> {
+    pub fn ingress(&self, run: Run<'_>) -> Result<Ran> {
         let Place {
             ingress_ifindex, ..
         } = run.place;
@@ -141,7 +152,7 @@ impl Loaded {
             words[3] = ingress_ifindex;
             bytes(&words)
         });
-        let program: &mut Xdp = program(&mut self.ebpf, names::INGRESS)?;
+        let program: &Xdp = self.program(names::INGRESS)?;
         test_run(names::INGRESS, program, run, context.as_deref())
     }
 
@@ -150,7 +161,7 @@ impl Loaded {
     /// # Errors
     ///
     /// The kernel refuses the run.
-    pub fn egress(&mut self, run: Run<'_>) -> Result<Ran> {
+    pub fn egress(&self, run: Run<'_>) -> Result<Ran> {
         let Place {
             ingress_ifindex,
             ifindex,
@@ -166,22 +177,29 @@ impl Loaded {
             words[44] = gso_size;
             bytes(&words)
         });
-        let program: &mut SchedClassifier = program(&mut self.ebpf, names::EGRESS)?;
+        let program: &SchedClassifier = self.program(names::EGRESS)?;
         test_run(names::EGRESS, program, run, context.as_deref())
     }
 
-    /// Asks the reaper to remove flows, as [`super::Pinned::remove`] does.
+    /// Asks the reaper to remove flows, as [`super::Pinned::remove`] does. One
+    /// thread at a time: there is one request.
     ///
     /// # Errors
     ///
     /// The request cannot be made.
-    pub fn remove(
-        &mut self,
-        cause: Cause,
-        candidates: &[(Family, Key, u32)],
-    ) -> Result<ReapTotals> {
-        let reaper: &mut SchedClassifier = program(&mut self.ebpf, names::REAP)?;
+    pub fn remove(&self, cause: Cause, candidates: &[(Family, Key, u32)]) -> Result<ReapTotals> {
+        let reaper: &SchedClassifier = self.program(names::REAP)?;
         Ok(reap::reap(&self.tables, reaper, cause, candidates)?)
+    }
+
+    /// Puts an element into a flow table as it stands, where no packet can
+    /// bring it about, such as one that another CPU is still filling.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses it.
+    pub fn put_flow(&self, family: Family, key: &Key, flow: &Flow) -> Result<()> {
+        Ok(self.tables.put_flow(family, key, flow)?)
     }
 
     /// What the kernel knows about the programs.
