@@ -24,8 +24,23 @@ pub struct Transport {
     pub offset: u32,
     /// Octets from there to the end of the datagram.
     pub length: u32,
-    /// Whether more of the segment follows in other fragments.
-    pub fragmented: bool,
+    /// 1 when more of the segment follows in other fragments, else 0.
+    pub fragmented: u8,
+}
+
+impl Transport {
+    /// The same, of which the verifier knows only what the masks say: so it
+    /// follows the TCP header once, and not once for each way to it.
+    #[inline(always)]
+    pub const fn veiled(self, veil: u8) -> Self {
+        // The farthest header lies behind Ethernet, two tags, the IPv6 header
+        // and eight extension headers of 2,048 octets: below 2^15.
+        Self {
+            offset: (self.offset ^ veil as u32) & 0x7fff,
+            length: self.length ^ veil as u32,
+            fragmented: (self.fragmented ^ veil) & 1,
+        }
+    }
 }
 
 #[inline(always)]
@@ -66,7 +81,7 @@ pub fn v4<B: Bytes + ?Sized>(
     ];
     packet.bytes = total;
     let fragment = u16::from_be_bytes([raw[6], raw[7]]);
-    let fragmented = fragment & 0x2000 != 0;
+    let fragmented = (fragment >> 13) as u8 & 1;
     later_fragment(u32::from(fragment & 0x1fff) * 8)?;
     Ok(Transport {
         offset: offset + header,
@@ -105,7 +120,7 @@ pub fn v6<B: Bytes + ?Sized>(
         word += 1;
     }
     let (at, fragmented) = if raw[6] == TCP {
-        (40, false)
+        (40, 0)
     } else {
         extensions(frame, offset, raw[6], total)?
     };
@@ -133,9 +148,9 @@ fn extensions<B: Bytes + ?Sized>(
     offset: u32,
     mut next: u8,
     total: u32,
-) -> Result<(u32, bool), Reason> {
+) -> Result<(u32, u8), Reason> {
     let mut at = 40;
-    let mut fragmented = false;
+    let mut fragmented = 0;
     let mut seen = 0;
     while seen < MAX_EXTENSIONS {
         if next == TCP {
@@ -151,7 +166,7 @@ fn extensions<B: Bytes + ?Sized>(
             // Fragment header.
             44 => {
                 let field = u16::from_be_bytes([raw[2], raw[3]]);
-                fragmented = field & 1 != 0;
+                fragmented = field as u8 & 1;
                 // What follows a later fragment's header is not a header.
                 if field & 0xfff8 != 0 {
                     if raw[0] != TCP {

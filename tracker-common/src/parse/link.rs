@@ -6,6 +6,9 @@ use crate::reason::Reason;
 const ETHERNET_HEADER: u32 = 14;
 const TAG: u32 = 4;
 
+/// Covers every offset that a network header can have: 14 to 22.
+pub const OFFSET_MASK: u32 = 0x1f;
+
 const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;
 /// Customer tag (IEEE 802.1Q).

@@ -158,11 +158,14 @@ pub fn ethernet<B: Bytes + ?Sized>(
 ) -> Result<(), Reason> {
     packet.bytes = 0;
     let network = link::ethernet(frame, stripped_tag, packet)?;
+    // From here on it does not matter how many tags there were: veiled and
+    // masked, the offset is the same unknown to the verifier on every way.
+    let offset = (network.offset ^ u32::from(packet.veil)) & link::OFFSET_MASK;
     let transport = match network.kind {
-        link::Kind::Ipv4 => ip::v4(frame, network.offset, packet)?,
-        link::Kind::Ipv6 => ip::v6(frame, network.offset, packet)?,
+        link::Kind::Ipv4 => ip::v4(frame, offset, packet)?,
+        link::Kind::Ipv6 => ip::v6(frame, offset, packet)?,
     };
-    tcp::header(frame, transport, packet)?;
+    tcp::header(frame, transport.veiled(packet.veil), packet)?;
     if packet.source_port == packet.destination_port && packet.source == packet.destination {
         return Err(Reason::EqualEnds);
     }

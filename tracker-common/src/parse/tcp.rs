@@ -22,7 +22,8 @@ pub fn header<B: Bytes + ?Sized>(
     } = transport;
     // The rest of a whole packet's header is lost; the rest of a fragment's is
     // in the next one, where nobody will judge it.
-    let short = if fragmented {
+    let in_part = fragmented != 0;
+    let short = if in_part {
         Reason::TinyFragment
     } else {
         Reason::ShortTcp
@@ -38,7 +39,7 @@ pub fn header<B: Bytes + ?Sized>(
         return Err(Reason::BadTcpOffset);
     }
     if end > length {
-        return Err(if fragmented {
+        return Err(if in_part {
             Reason::TinyFragment
         } else {
             Reason::BadTcpOffset
@@ -56,7 +57,7 @@ pub fn header<B: Bytes + ?Sized>(
         payload: length - end,
         window: u16::from_be_bytes([raw[14], raw[15]]),
         flags,
-        fragmented: fragmented as u8,
+        fragmented,
         options: Options::default(),
     };
     if end > HEADER {
