@@ -89,11 +89,13 @@ impl Active {
         let kernel = features::check()?;
         attach::can_outlive(kernel.has_tcx(), on_exit == OnExit::Keep)?;
         let dir = PinDir::claim(pin_dir)?;
-        for difference in options.adopt(dir.path())? {
+        let differences = options.adopt(dir.path())?;
+        if !differences.is_empty() {
             tracing::warn!(
-                "the tracker at {} was left running by an earlier run and stays as it is: \
-                 {difference}; `tracker unload` first to change it",
-                dir.path().display()
+                "the maps that an earlier run left at {} stay as they are: {}; `tracker unload` \
+                 first to change that",
+                dir.path().display(),
+                differences.join(", ")
             );
         }
         let mut ebpf = load(&options, Some(dir.path()))?;

@@ -8,6 +8,7 @@ use aya::{
     maps::{MapData, MapError},
     programs::{ProgramError, SchedClassifier, Xdp},
 };
+use nix::sys::signal::{SigSet, SigmaskHow};
 use tracker_common::abi::Role;
 
 use super::names;
@@ -188,13 +189,32 @@ pub(super) fn load(options: &LoadOptions, pins: Option<&Path>) -> Result<Ebpf> {
             }
         )
     })?;
-    let ingress: &mut Xdp = program(&mut ebpf, names::INGRESS)?;
+    without_signals(|| verify(&mut ebpf))?;
+    Ok(ebpf)
+}
+
+/// Hands the programs to the verifier.
+fn verify(ebpf: &mut Ebpf) -> Result<()> {
+    let ingress: &mut Xdp = program(ebpf, names::INGRESS)?;
     accept(names::INGRESS, ingress.load())?;
     for name in [names::EGRESS, names::REAP] {
-        let classifier: &mut SchedClassifier = program(&mut ebpf, name)?;
+        let classifier: &mut SchedClassifier = program(ebpf, name)?;
         accept(name, classifier.load())?;
     }
-    Ok(ebpf)
+    Ok(())
+}
+
+/// Runs `work` with signals kept from this thread. The verifier gives up when
+/// one is pending, and aya then verifies again with a log, which takes ten times
+/// as long. Another thread gets the signal, or this one afterwards.
+fn without_signals<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    const MASK: &str = "cannot change which signals this thread receives";
+    let before = SigSet::all()
+        .thread_swap_mask(SigmaskHow::SIG_BLOCK)
+        .context(MASK)?;
+    let result = work();
+    before.thread_set_mask().context(MASK)?;
+    result
 }
 
 /// The program `name` of the object, as the type it must have.
