@@ -16,7 +16,7 @@ const LEVEL: &str = "TRACKER_LOG";
 
 /// What only the developers of these crates want at the level of ours: they log
 /// each relocation. `TRACKER_LOG=debug,aya_obj=debug` overrules it.
-const QUIET: &str = "aya=info,aya_obj=info";
+const QUIET: &str = "aya=warn,aya_obj=warn";
 
 /// Lines that are held back at most; of more, the oldest are dropped.
 const HELD: usize = 1000;
@@ -40,13 +40,7 @@ impl Log {
     /// When `TRACKER_LOG` is not understood.
     pub fn install() -> Result<Self> {
         let log = Self::default();
-        let wanted = std::env::var(LEVEL).unwrap_or_default();
-        let filter = EnvFilter::builder()
-            .with_default_directive(LevelFilter::INFO.into())
-            .parse(format!("{QUIET},{wanted}"))
-            .with_context(|| {
-                format!("{LEVEL} is `{wanted}`, not a level: error, warn, info, debug or trace")
-            })?;
+        let filter = filter(&std::env::var(LEVEL).unwrap_or_default())?;
         tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_target(false)
@@ -99,6 +93,16 @@ impl Log {
     }
 }
 
+/// What is logged where `wanted` was asked for: our own lines from info on, if it
+/// says nothing else. Of two directives for the same target the later one holds.
+fn filter(wanted: &str) -> Result<EnvFilter> {
+    EnvFilter::builder()
+        .parse(format!("{},{QUIET},{wanted}", LevelFilter::INFO))
+        .with_context(|| {
+            format!("{LEVEL} is `{wanted}`, not a level: error, warn, info, debug or trace")
+        })
+}
+
 impl<'a> MakeWriter<'a> for Log {
     type Writer = Line<'a>;
 
@@ -145,7 +149,17 @@ mod tests {
                 .unwrap();
         }
         assert_eq!(log.newest().as_deref(), Some("line 1004"));
-        assert_eq!((log.state().held.len(), log.state().dropped), (HELD, 5));
+        let state = log.state();
+        assert_eq!((state.held.len(), state.dropped), (HELD, 5));
+    }
+
+    #[test]
+    fn the_level_is_info_unless_asked_for() {
+        let level = |wanted| filter(wanted).unwrap().max_level_hint();
+        assert_eq!(level(""), Some(LevelFilter::INFO));
+        assert_eq!(level("error"), Some(LevelFilter::WARN));
+        assert_eq!(level("debug"), Some(LevelFilter::DEBUG));
+        assert!(filter("tracker=loud").is_err());
     }
 
     #[test]
