@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow};
-use tracing_subscriber::{EnvFilter, filter::LevelFilter, fmt::MakeWriter};
+use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
 /// Says how much is logged, as tracing-subscriber's `EnvFilter` reads it.
 const LEVEL: &str = "TRACKER_LOG";
@@ -93,11 +93,11 @@ impl Log {
     }
 }
 
-/// What is logged where `wanted` was asked for: our own lines from info on, if it
-/// says nothing else. Of two directives for the same target the later one holds.
+/// What is logged where `wanted` was asked for: from info on, if that is nothing.
 fn filter(wanted: &str) -> Result<EnvFilter> {
+    let ours = if wanted.is_empty() { "info" } else { wanted };
     EnvFilter::builder()
-        .parse(format!("{},{QUIET},{wanted}", LevelFilter::INFO))
+        .parse(format!("{QUIET},{ours}"))
         .with_context(|| {
             format!("{LEVEL} is `{wanted}`, not a level: error, warn, info, debug or trace")
         })
@@ -137,6 +137,8 @@ impl Write for Line<'_> {
 
 #[cfg(test)]
 mod tests {
+    use tracing_subscriber::filter::LevelFilter;
+
     use super::*;
 
     #[test]
