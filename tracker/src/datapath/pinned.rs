@@ -133,20 +133,14 @@ impl Pinned {
     }
 
     fn program_error(&self, program: &'static str, source: ProgramError) -> Error {
-        match source {
-            ProgramError::SyscallError(error)
-                if error.io_error.kind() == io::ErrorKind::NotFound =>
-            {
-                Error::Incomplete {
-                    dir: self.dir.clone(),
-                    name: names::program_pin(program).to_owned(),
-                }
-            }
-            source => Error::Program {
-                action: "open",
-                program,
-                source,
-            },
+        let pin = names::program_pin(program);
+        if let ProgramError::SyscallError(error) = source {
+            return failed_to_open(&self.dir, pin, error.io_error);
+        }
+        Error::Program {
+            action: "open",
+            program,
+            source,
         }
     }
 }
@@ -160,29 +154,31 @@ impl Deref for Pinned {
 }
 
 fn open_map(dir: &Path, name: &'static str) -> Result<MapData> {
-    MapData::from_pin(dir.join(name)).map_err(|error| match error {
-        MapError::SyscallError(error) => failed_to_open(dir, name, error.io_error),
-        source => Error::Map {
+    MapData::from_pin(dir.join(name)).map_err(|source| {
+        if let MapError::SyscallError(error) = source {
+            return failed_to_open(dir, name, error.io_error);
+        }
+        Error::Map {
             action: "open",
             map: name,
             source,
-        },
+        }
     })
 }
 
-fn failed_to_open(dir: &Path, name: &'static str, error: io::Error) -> Error {
-    match error.kind() {
-        io::ErrorKind::NotFound => Error::Incomplete {
-            dir: dir.to_owned(),
-            name: name.to_owned(),
-        },
-        io::ErrorKind::PermissionDenied => Error::Denied {
-            dir: dir.to_owned(),
-        },
-        _ => Error::Io {
-            action: "open",
-            path: dir.join(name),
-            source: error,
-        },
+/// What it means that the pin `name` cannot be opened.
+fn failed_to_open(dir: &Path, name: &str, source: io::Error) -> Error {
+    let dir = dir.to_owned();
+    if source.kind() == io::ErrorKind::NotFound {
+        let name = name.to_owned();
+        return Error::Incomplete { dir, name };
+    }
+    if source.kind() == io::ErrorKind::PermissionDenied {
+        return Error::Denied { dir };
+    }
+    Error::Io {
+        action: "open",
+        path: dir.join(name),
+        source,
     }
 }

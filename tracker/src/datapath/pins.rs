@@ -224,27 +224,33 @@ pub fn check(dir: &Path) -> Result<()> {
 /// The layout version that is written in `dir`, `None` when none is or there is
 /// no such directory.
 pub fn layout(dir: &Path) -> Result<Option<String>> {
-    match fs::read_link(dir.join(LAYOUT)) {
+    use io::ErrorKind::{InvalidInput, NotADirectory, NotFound, PermissionDenied};
+    let error = match fs::read_link(dir.join(LAYOUT)) {
         Ok(target) => {
             let target = target.to_string_lossy();
-            let Some(version) = target.strip_prefix(LAYOUT_PREFIX) else {
-                return Err(Error::NotOurs {
-                    dir: dir.to_owned(),
-                });
-            };
-            Ok(Some(version.to_owned()))
+            let version = target.strip_prefix(LAYOUT_PREFIX).map(str::to_owned);
+            return version.map(Some).ok_or_else(|| not_ours(dir));
         }
-        // EINVAL: there is something of that name, but it is no link.
-        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Err(Error::NotOurs {
+        Err(error) => error,
+    };
+    let kind = error.kind();
+    if matches!(kind, NotFound | NotADirectory) {
+        Ok(None)
+    } else if kind == PermissionDenied {
+        Err(Error::Denied {
             dir: dir.to_owned(),
-        }),
-        Err(error) => match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Ok(None),
-            io::ErrorKind::PermissionDenied => Err(Error::Denied {
-                dir: dir.to_owned(),
-            }),
-            _ => Err(io("read", &dir.join(LAYOUT))(error)),
-        },
+        })
+    } else if kind == InvalidInput {
+        // There is something of that name, but it is no link.
+        Err(not_ours(dir))
+    } else {
+        Err(io("read", &dir.join(LAYOUT))(error))
+    }
+}
+
+fn not_ours(dir: &Path) -> Error {
+    Error::NotOurs {
+        dir: dir.to_owned(),
     }
 }
 
