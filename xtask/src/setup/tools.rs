@@ -43,13 +43,13 @@ const TOOLS: &[Tool] = &[
         program: "nft",
         package: "nftables",
         wanted: &[Lab, Test],
-        reason: "drops chosen packets inside an end's namespace to hold a state still",
+        reason: "dropping chosen packets inside an end's namespace, to hold a state still",
     },
     Tool {
         program: "ethtool",
         package: "ethtool",
         wanted: &[Test],
-        reason: "switches offloads so that both packet shapes are seen",
+        reason: "switching offloads, so that both packet shapes are seen",
     },
     Tool {
         program: "iperf3",
@@ -74,7 +74,11 @@ pub fn ensure(purpose: Purpose, apt: &mut Apt) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    let reason = missing.values().copied().collect::<Vec<_>>().join("; ");
+    let reason = missing
+        .iter()
+        .map(|(package, reason)| format!("{package} for {reason}"))
+        .collect::<Vec<_>>()
+        .join("; ");
     let packages: Vec<String> = missing.keys().map(|package| package.to_string()).collect();
     apt.install(&packages, &reason)
 }
