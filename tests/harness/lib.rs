@@ -20,6 +20,7 @@
 //! | [`stats`] | what `tracker stats -o json` prints |
 //! | [`attached`] | what is attached to an interface |
 //! | [`frames`] | raw frames, for flows by the hundred thousand |
+//! | [`program`] | the loaded programs, packet by packet |
 //! | [`terminal`] | a terminal for programs that behave differently on one |
 //! | [`wait`] | polling with the last mismatch told |
 
@@ -30,6 +31,7 @@ pub mod flow;
 pub mod frames;
 pub mod netns;
 pub mod nft;
+pub mod program;
 pub mod scenario;
 pub mod sockets;
 pub mod ss;

@@ -1,0 +1,324 @@
+//! Frames with every header that the tracker reads, whole or broken.
+//!
+//! Checksums are left 0: the tracker leaves them to the receiver.
+
+use tracker_common::{
+    abi::{Family, Key, Zone},
+    tcp::Flags,
+};
+
+const TCP: u8 = 6;
+
+/// VLAN tags of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tags {
+    /// None.
+    Untagged,
+    /// One with this identifier; 0 is a priority tag.
+    Vlan(u16),
+    /// A service tag and a customer tag.
+    QinQ(u16, u16),
+}
+
+/// What a segment travels in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wrapping {
+    /// IP version.
+    pub family: Family,
+    /// VLAN tags.
+    pub tags: Tags,
+}
+
+impl Wrapping {
+    /// Every wrapping that tests go through.
+    pub const ALL: [Self; 8] = {
+        const TAGS: [Tags; 4] = [
+            Tags::Untagged,
+            Tags::Vlan(0),
+            Tags::Vlan(0xfff),
+            Tags::QinQ(100, 7),
+        ];
+        let mut all = [Self {
+            family: Family::V4,
+            tags: Tags::Untagged,
+        }; 8];
+        let mut index = 0;
+        while index < 4 {
+            all[index].tags = TAGS[index];
+            all[index + 4] = Self {
+                family: Family::V6,
+                tags: TAGS[index],
+            };
+            index += 1;
+        }
+        all
+    };
+
+    /// The wrapping without tags.
+    #[must_use]
+    pub const fn plain(family: Family) -> Self {
+        Self {
+            family,
+            tags: Tags::Untagged,
+        }
+    }
+
+    /// The zone of a host's tracker for this wrapping.
+    #[must_use]
+    pub const fn zone(self) -> Zone {
+        match self.tags {
+            Tags::Untagged => Zone::of_vids(0, 0),
+            Tags::Vlan(vid) => Zone::of_vids(vid, 0),
+            Tags::QinQ(outer, inner) => Zone::of_vids(outer, inner),
+        }
+    }
+
+    /// Octets of the link header.
+    #[must_use]
+    pub const fn link_length(self) -> usize {
+        match self.tags {
+            Tags::Untagged => 14,
+            Tags::Vlan(_) => 18,
+            Tags::QinQ(..) => 22,
+        }
+    }
+}
+
+/// An end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Socket {
+    /// Number of the made-up host.
+    pub host: u16,
+    /// Port.
+    pub port: u16,
+}
+
+impl Socket {
+    const fn v4(self) -> [u8; 4] {
+        let [high, low] = self.host.to_be_bytes();
+        [10, 77, high, low]
+    }
+
+    const fn v6(self) -> [u8; 16] {
+        let [high, low] = self.host.to_be_bytes();
+        [
+            0x20, 0x01, 0x0d, 0xb8, 0, 77, 0, 0, 0, 0, 0, 0, 0, 0, high, low,
+        ]
+    }
+
+    /// The key of the flow between two ends.
+    #[must_use]
+    pub fn key(self, other: Self, wrapping: Wrapping) -> Key {
+        let words = |address: [u8; 16]| {
+            let word = |at: usize| {
+                u32::from_ne_bytes([
+                    address[at],
+                    address[at + 1],
+                    address[at + 2],
+                    address[at + 3],
+                ])
+            };
+            [word(0), word(4), word(8), word(12)]
+        };
+        let zone = wrapping.zone();
+        let (key, _) = match wrapping.family {
+            Family::V4 => Key::v4(
+                (u32::from_ne_bytes(self.v4()), self.port),
+                (u32::from_ne_bytes(other.v4()), other.port),
+                zone,
+            ),
+            Family::V6 => Key::v6(
+                (words(self.v6()), self.port),
+                (words(other.v6()), other.port),
+                zone,
+            ),
+        };
+        key
+    }
+}
+
+/// Where a fragment lies in its datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fragment {
+    /// Offset in units of eight octets.
+    pub offset: u16,
+    /// More follow.
+    pub more: bool,
+}
+
+/// A frame to build. [`Frame::bytes`] fills in the lengths, so the frame is
+/// whole until a test breaks it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Link and network layer.
+    pub wrapping: Wrapping,
+    /// Sender.
+    pub from: Socket,
+    /// Receiver.
+    pub to: Socket,
+    /// Octets of IPv4 options, a multiple of 4 up to 40.
+    pub ip_options: usize,
+    /// IPv6 extension headers: number and length in octets.
+    pub extensions: Vec<(u8, usize)>,
+    /// A fragment's place; in IPv6 in a header behind the extensions.
+    pub fragment: Option<Fragment>,
+    /// Number of the protocol behind IP.
+    pub protocol: u8,
+    /// Sequence number.
+    pub seq: u32,
+    /// Acknowledgement number.
+    pub ack: u32,
+    /// TCP flags.
+    pub flags: u8,
+    /// Window.
+    pub window: u16,
+    /// TCP options, a multiple of 4 up to 40 octets.
+    pub options: Vec<u8>,
+    /// Octets of data.
+    pub data: usize,
+}
+
+impl Frame {
+    /// A frame that carries a SYN without options.
+    #[must_use]
+    pub const fn syn(wrapping: Wrapping, from: Socket, to: Socket) -> Self {
+        Self {
+            wrapping,
+            from,
+            to,
+            ip_options: 0,
+            extensions: Vec::new(),
+            fragment: None,
+            protocol: TCP,
+            seq: 1000,
+            ack: 0,
+            flags: Flags::SYN,
+            window: 64_000,
+            options: Vec::new(),
+            data: 0,
+        }
+    }
+
+    /// Offset of the IP header.
+    #[must_use]
+    pub const fn ip_at(&self) -> usize {
+        self.wrapping.link_length()
+    }
+
+    /// Offset of the first extension header.
+    #[must_use]
+    pub const fn extensions_at(&self) -> usize {
+        self.ip_at() + 40
+    }
+
+    /// Offset of the TCP header.
+    #[must_use]
+    pub fn tcp_at(&self) -> usize {
+        match self.wrapping.family {
+            Family::V4 => self.ip_at() + 20 + self.ip_options,
+            Family::V6 => {
+                let extensions: usize = self.extensions.iter().map(|&(_, length)| length).sum();
+                let fragment = if self.fragment.is_some() { 8 } else { 0 };
+                self.extensions_at() + extensions + fragment
+            }
+        }
+    }
+
+    /// The whole frame.
+    ///
+    /// # Panics
+    ///
+    /// A length does not fit its field.
+    #[must_use]
+    pub fn bytes(&self) -> Vec<u8> {
+        let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
+        let mut tag = |ethertype: u16, vid: u16| {
+            frame.extend(ethertype.to_be_bytes());
+            // Priority bits, which name no VLAN.
+            frame.extend((vid | 0xa000).to_be_bytes());
+        };
+        match self.wrapping.tags {
+            Tags::Untagged => {}
+            Tags::Vlan(vid) => tag(0x8100, vid),
+            Tags::QinQ(outer, inner) => {
+                tag(0x88a8, outer);
+                tag(0x8100, inner);
+            }
+        }
+        let segment = self.segment();
+        match self.wrapping.family {
+            Family::V4 => self.v4(&mut frame, &segment),
+            Family::V6 => self.v6(&mut frame, &segment),
+        }
+        frame.extend(segment);
+        frame
+    }
+
+    fn v4(&self, frame: &mut Vec<u8>, segment: &[u8]) {
+        let header = 20 + self.ip_options;
+        let total = u16::try_from(header + segment.len()).expect("an IPv4 packet's length");
+        let place = self.fragment.map_or(0, |Fragment { offset, more }| {
+            offset | if more { 0x2000 } else { 0 }
+        });
+        frame.extend([0x08, 0x00]);
+        frame.push(0x40 | u8::try_from(header / 4).expect("an IPv4 header's length"));
+        frame.push(0);
+        frame.extend(total.to_be_bytes());
+        frame.extend([0, 1]);
+        frame.extend(place.to_be_bytes());
+        frame.extend([64, self.protocol, 0, 0]);
+        frame.extend(self.from.v4());
+        frame.extend(self.to.v4());
+        // NOP.
+        frame.extend(vec![1; self.ip_options]);
+    }
+
+    fn v6(&self, frame: &mut Vec<u8>, segment: &[u8]) {
+        let mut chain: Vec<(u8, usize)> = self.extensions.clone();
+        if self.fragment.is_some() {
+            chain.push((44, 8));
+        }
+        let extensions: usize = chain.iter().map(|&(_, length)| length).sum();
+        let payload = u16::try_from(extensions + segment.len()).expect("an IPv6 packet's length");
+        let after = |index: usize| {
+            chain
+                .get(index)
+                .map_or(self.protocol, |&(number, _)| number)
+        };
+        frame.extend([0x86, 0xdd, 0x60, 0, 0, 0]);
+        frame.extend(payload.to_be_bytes());
+        frame.extend([after(0), 64]);
+        frame.extend(self.from.v6());
+        frame.extend(self.to.v6());
+        for (index, &(number, length)) in chain.iter().enumerate() {
+            let mut header = vec![0; length];
+            header[0] = after(index + 1);
+            if number == 44 {
+                let place = self
+                    .fragment
+                    .map_or(0, |Fragment { offset, more }| offset << 3 | u16::from(more));
+                header[2..4].copy_from_slice(&place.to_be_bytes());
+            } else if number == 51 {
+                header[1] = u8::try_from(length / 4 - 2).expect("an authentication header");
+            } else {
+                header[1] = u8::try_from(length / 8 - 1).expect("an extension header");
+            }
+            frame.extend(header);
+        }
+    }
+
+    fn segment(&self) -> Vec<u8> {
+        let mut tcp = Vec::with_capacity(20 + self.options.len() + self.data);
+        let words = u8::try_from(5 + self.options.len() / 4).expect("a TCP header's length");
+        tcp.extend(self.from.port.to_be_bytes());
+        tcp.extend(self.to.port.to_be_bytes());
+        tcp.extend(self.seq.to_be_bytes());
+        tcp.extend(self.ack.to_be_bytes());
+        tcp.extend([words << 4, self.flags]);
+        tcp.extend(self.window.to_be_bytes());
+        tcp.extend([0; 4]);
+        tcp.extend(&self.options);
+        tcp.resize(tcp.len() + self.data, 0x5a);
+        tcp
+    }
+}
