@@ -10,6 +10,7 @@ mod event;
 mod frame;
 mod gauge;
 mod globals;
+mod interfaces;
 mod maps;
 mod programs;
 mod scratch;

@@ -6,7 +6,7 @@ use core::ffi::c_void;
 use tracker_common::{
     abi::{
         Cause, Event, EventKind, Family, Flow, Gauge, Hook, INITIATOR, Key, Live, Path, RingSlot,
-        Side, Zone, ZoneKey,
+        Side, Zone, ZoneKey, interface_flags,
     },
     parse::Packet,
     reason::Reason,
@@ -15,7 +15,7 @@ use tracker_common::{
 };
 
 use crate::{
-    clock, event, gauge, globals,
+    clock, event, gauge, globals, interfaces,
     maps::{GENERATION, HALF_OPEN_RING, LIVE, ZONES},
     scratch::Scratch,
     sockets, table,
@@ -35,9 +35,6 @@ pub struct Seen {
     pub hook: Hook,
     /// Sent by this host's own stack.
     pub local: bool,
-    /// The NIC takes the outer tag off what comes in here, so it cannot be part
-    /// of the key.
-    pub outer_tag_hidden: bool,
 }
 
 /// The zone of a packet.
@@ -54,13 +51,15 @@ fn zone_of(packet: &Packet, seen: &Seen) -> Zone {
             return Zone(zone);
         }
     }
-    if globals::gateway() {
-        Zone::default()
-    } else if seen.outer_tag_hidden {
-        Zone::of_vids(packet.inner, 0)
-    } else {
-        Zone::of_vids(packet.outer, packet.inner)
+    // Where tags may be taken off on the way in, one direction sees fewer of
+    // them than the other. An untagged packet has nothing to ask about.
+    if globals::gateway()
+        || (packet.outer != 0
+            && interfaces::flags(seen.ifindex) & interface_flags::STRIPS_TAGS != 0)
+    {
+        return Zone::default();
     }
+    Zone::of_vids(packet.outer, packet.inner)
 }
 
 /// Lets the packet in `scratch` act on its flow, opening one where the brain

@@ -12,8 +12,7 @@ use tracker_common::{
 use crate::{
     count,
     frame::Egress,
-    maps::INTERFACES,
-    scratch,
+    interfaces, scratch,
     track::{Seen, track},
 };
 
@@ -32,7 +31,7 @@ pub fn tracker_egress(ctx: TcContext) -> i32 {
 fn handle(ctx: &TcContext) -> Reason {
     let frame = Egress(ctx);
     let came_from = frame.came_from();
-    if came_from != 0 && interface(came_from) & interface_flags::INGRESS != 0 {
+    if came_from != 0 && interfaces::flags(came_from) & interface_flags::INGRESS != 0 {
         return Reason::Forwarded;
     }
     let Some(scratch) = scratch::of(Hook::Egress) else {
@@ -43,23 +42,11 @@ fn handle(ctx: &TcContext) -> Reason {
         return reason;
     }
     let ifindex = frame.ifindex();
-    // Only a tagged packet asks: an untagged one has nothing that a NIC on the
-    // way in could have taken off.
-    let outer_tag_hidden =
-        scratch.packet.outer != 0 && interface(ifindex) & interface_flags::STRIPS_TAGS != 0;
     let seen = Seen {
         context: ctx.as_ptr(),
         ifindex,
         hook: Hook::Egress,
         local: came_from == 0,
-        outer_tag_hidden,
     };
     track(scratch, &seen)
-}
-
-/// Flags of an interface, 0 when it is not ours.
-#[inline(always)]
-fn interface(ifindex: u32) -> u32 {
-    // SAFETY: the entry is one integer, written whole by the agent.
-    unsafe { INTERFACES.get(ifindex) }.map_or(0, |entry| entry.flags)
 }

@@ -43,7 +43,6 @@ fn handle(ctx: &XdpContext, frame: &Ingress<'_>, scratch: &mut Scratch) -> Reaso
         ifindex,
         hook: Hook::Ingress,
         local: ifindex == LOOPBACK,
-        outer_tag_hidden: false,
     };
     track(scratch, &seen)
 }
