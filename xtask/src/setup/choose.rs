@@ -12,6 +12,9 @@ pub const LINKER_LLVMS: std::ops::RangeInclusive<u32> = 21..=23;
 /// newest that Debian packages, while newer nightlies have moved on to 23.
 pub const NIGHTLY: &str = "nightly-2026-05-20";
 
+/// Major LLVM version of [`NIGHTLY`].
+const NIGHTLY_LLVM: u32 = 22;
+
 /// Where the compiler may come from (`TRACKER_EBPF_TOOLCHAIN`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -67,6 +70,18 @@ pub enum Attempt {
     InstallNightly,
     /// Debian's compiler, linked as a rustup toolchain.
     Debian,
+}
+
+impl Attempt {
+    /// Major LLVM version of the compiler that this gives, where it is known
+    /// before anything is installed.
+    pub fn llvm(&self) -> Option<u32> {
+        match self {
+            Self::AddSource(_, llvm) => Some(*llvm),
+            Self::InstallNightly => Some(NIGHTLY_LLVM),
+            Self::Use(_) | Self::Debian => None,
+        }
+    }
 }
 
 /// The ways worth trying, best first.
@@ -130,25 +145,22 @@ pub enum LinkerChoice {
     Use(Linker),
     /// Build one with this LLVM.
     Build(LlvmDev),
-    /// Nothing here reads the compiler's bitcode.
-    Nothing,
 }
 
-/// The linker for a compiler with major LLVM version `compiler`.
+/// The linker for a compiler with major LLVM version `compiler`; `None` when
+/// nothing here reads its output.
 ///
 /// Bitcode is read by the same or a newer LLVM only, so an older linker never
 /// does. `found` is in order of preference. To build one, what is installed
 /// goes before what would have to be, and the nearest version first.
-pub fn linker(compiler: u32, found: &[Linker], dev: &[LlvmDev]) -> LinkerChoice {
+pub fn linker(compiler: u32, found: &[Linker], dev: &[LlvmDev]) -> Option<LinkerChoice> {
     if let Some(linker) = found.iter().find(|linker| linker.llvm >= compiler) {
-        return LinkerChoice::Use(linker.clone());
+        return Some(LinkerChoice::Use(linker.clone()));
     }
     dev.iter()
         .filter(|dev| dev.llvm >= compiler && LINKER_LLVMS.contains(&dev.llvm))
         .min_by_key(|dev| (dev.prefix.is_none(), dev.llvm))
-        .map_or(LinkerChoice::Nothing, |dev| {
-            LinkerChoice::Build(dev.clone())
-        })
+        .map(|dev| LinkerChoice::Build(dev.clone()))
 }
 
 #[cfg(test)]
@@ -259,26 +271,25 @@ mod tests {
     #[test]
     fn linker_is_not_older_than_the_compiler() {
         let linkers = [found(21), found(23), found(22)];
-        assert_eq!(
-            linker(22, &linkers, &[dev(22, true)]),
-            LinkerChoice::Use(found(23))
-        );
-        assert_eq!(linker(22, &linkers[..1], &[]), LinkerChoice::Nothing);
-        assert_eq!(linker(22, &[], &[dev(21, true)]), LinkerChoice::Nothing);
+        let choice = linker(22, &linkers, &[dev(22, true)]);
+        assert_eq!(choice, Some(LinkerChoice::Use(found(23))));
+        assert_eq!(linker(22, &linkers[..1], &[]), None);
+        assert_eq!(linker(22, &[], &[dev(21, true)]), None);
     }
 
     #[test]
     fn linker_is_built_with_what_is_installed_first() {
-        let build = |devs: &[LlvmDev]| linker(22, &[], devs);
+        let built_with = |devs: &[LlvmDev]| linker(22, &[], devs);
+        let build = |llvm, installed| Some(LinkerChoice::Build(dev(llvm, installed)));
         assert_eq!(
-            build(&[dev(22, false), dev(23, true)]),
-            LinkerChoice::Build(dev(23, true))
+            built_with(&[dev(22, false), dev(23, true)]),
+            build(23, true)
         );
         assert_eq!(
-            build(&[dev(23, false), dev(22, false)]),
-            LinkerChoice::Build(dev(22, false))
+            built_with(&[dev(23, false), dev(22, false)]),
+            build(22, false)
         );
         // A version that bpf-linker has no feature for.
-        assert_eq!(build(&[dev(24, true)]), LinkerChoice::Nothing);
+        assert_eq!(built_with(&[dev(24, true)]), None);
     }
 }

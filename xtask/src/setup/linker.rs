@@ -23,49 +23,42 @@ const VERSION: &str = "0.13.0";
 /// Ends the name of a folder that is being filled; only a rename takes it off.
 const PARTIAL: &str = ".partial";
 
-/// A linker that reads what a compiler with LLVM `compiler` (major) writes.
+/// Where a linker for a compiler with LLVM `compiler` (major) would come from.
 ///
 /// # Errors
-/// There is none and none can be built; the error says how one gets it.
-pub fn obtain(compiler: u32, apt: &mut Apt) -> Result<Linker> {
-    let cache = paths::cache()?;
-    let found = found(&cache);
-    let mut choice = choose::linker(compiler, &found, &dev_files(apt)?);
-    if choice == LinkerChoice::Nothing
-        && apt.update(&format!(
-            "they do not know an LLVM {compiler} to build bpf-linker with"
-        ))?
-    {
-        choice = choose::linker(compiler, &found, &dev_files(apt)?);
+/// None can be had; the error says how one gets it.
+pub fn choose(compiler: u32, apt: &mut Apt) -> Result<LinkerChoice> {
+    let found = found(&paths::cache()?);
+    let choice = choose::linker(compiler, &found, &dev_files(apt)?);
+    if let Some(choice) = choice {
+        return Ok(choice);
     }
-    match choice {
-        LinkerChoice::Use(linker) => Ok(linker),
-        LinkerChoice::Build(dev) => build(&dev, &cache, apt),
-        LinkerChoice::Nothing => bail!(
+    let reason = format!("they do not know an LLVM {compiler} to build bpf-linker with");
+    match apt.update(&reason) {
+        Ok(_) => {}
+        // One source out of reach does not make the others useless.
+        Err(error) => say(&format!("going on with the lists there are: {error:#}")),
+    }
+    choose::linker(compiler, &found, &dev_files(apt)?).with_context(|| {
+        format!(
             "bpf-linker with LLVM {compiler} or newer is needed (the compiler has LLVM {compiler}), \
              none is on PATH, and there are no LLVM {compiler} development files here to build it \
              with; install it by `cargo binstall bpf-linker`, or install those files and run \
              `LLVM_PREFIX=<their prefix> cargo install bpf-linker --version {VERSION} \
              --no-default-features --features llvm-{compiler}`"
-        ),
-    }
+        )
+    })
 }
 
-/// Where [`obtain`] would take the linker from.
+/// Builds the chosen linker unless it is there.
 ///
 /// # Errors
-/// The package manager does not run.
-pub fn choose(compiler: u32, apt: &mut Apt) -> Result<LinkerChoice> {
-    let found = found(&paths::cache()?);
-    let choice = choose::linker(compiler, &found, &dev_files(apt)?);
-    if choice == LinkerChoice::Nothing
-        && apt.update(&format!(
-            "they do not know an LLVM {compiler} to build bpf-linker with"
-        ))?
-    {
-        return Ok(choose::linker(compiler, &found, &dev_files(apt)?));
+/// LLVM's development files cannot be installed, or the build fails.
+pub fn obtain(choice: LinkerChoice, apt: &mut Apt) -> Result<Linker> {
+    match choice {
+        LinkerChoice::Use(linker) => Ok(linker),
+        LinkerChoice::Build(dev) => build(&dev, &paths::cache()?, apt),
     }
-    Ok(choice)
 }
 
 /// The linkers on PATH, then those built earlier.

@@ -145,8 +145,18 @@ fn choose_and_install(mode: Mode, apt: &mut Apt) -> Result<Record> {
     let mut failures = Vec::new();
     let count = attempts.len();
     for (index, attempt) in attempts.iter().enumerate() {
-        match carry_out(attempt, oldest, apt) {
-            Ok(record) => return Ok(record),
+        match compiler_for(attempt, oldest, apt) {
+            // A failure from here on is no matter of the compiler, so another
+            // one would not help.
+            Ok((compiler, choice)) => {
+                let linker = linker::obtain(choice, apt)?;
+                return Ok(Record {
+                    toolchain: compiler.toolchain,
+                    bootstrap: !compiler.nightly,
+                    linker_dir: linker.folder,
+                    linker_llvm: linker.llvm,
+                });
+            }
             Err(error) => {
                 let failure = format!("{}: {error:#}", describe(attempt));
                 if index + 1 < count {
@@ -165,35 +175,27 @@ fn choose_and_install(mode: Mode, apt: &mut Apt) -> Result<Record> {
     )
 }
 
-fn carry_out(attempt: &Attempt, oldest: choose::Version, apt: &mut Apt) -> Result<Record> {
-    if let Attempt::AddSource(_, llvm) = attempt
-        && linker::choose(*llvm, apt)? == LinkerChoice::Nothing
-    {
-        bail!("no bpf-linker can be had for its LLVM {llvm}, so nothing is added to it");
+/// A compiler and where its linker would come from.
+fn compiler_for(
+    attempt: &Attempt,
+    oldest: choose::Version,
+    apt: &mut Apt,
+) -> Result<(Compiler, LinkerChoice)> {
+    // Nothing is installed for a compiler that no linker can be had for.
+    if let Some(llvm) = attempt.llvm() {
+        linker::choose(llvm, apt)?;
     }
-    let Compiler {
-        toolchain,
-        version,
-        llvm,
-        nightly,
-        rust_src: _,
-    } = compiler::obtain(attempt, apt)?;
-    if version < oldest {
+    let compiler = compiler::obtain(attempt, apt)?;
+    let (major, minor) = compiler.version;
+    if compiler.version < oldest {
         bail!(
-            "its compiler is {}.{}, the workspace needs {}.{}",
-            version.0,
-            version.1,
+            "its compiler is {major}.{minor}, the workspace needs {}.{}",
             oldest.0,
             oldest.1
         );
     }
-    let linker = linker::obtain(llvm, apt)?;
-    Ok(Record {
-        toolchain,
-        bootstrap: !nightly,
-        linker_dir: linker.folder,
-        linker_llvm: linker.llvm,
-    })
+    let choice = linker::choose(compiler.llvm, apt)?;
+    Ok((compiler, choice))
 }
 
 fn describe(attempt: &Attempt) -> String {
