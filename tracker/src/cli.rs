@@ -111,7 +111,7 @@ pub struct ListArgs {
 /// Arguments of `tracker watch`.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "`q` or Ctrl-C ends it. Where stdout is no terminal the table is printed again \
+    after_help = "`q` or Ctrl-C ends it. Where stdin or stdout is no terminal the table is printed again \
                   and again, parted by blank lines."
 )]
 pub struct WatchArgs {

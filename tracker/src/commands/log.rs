@@ -77,14 +77,12 @@ impl Log {
         stderr.flush()
     }
 
-    /// The newest line that was held back.
+    /// The newest line that was held back; of several lines in one, the first.
     #[must_use]
     pub fn newest(&self) -> Option<String> {
         let state = self.state();
-        state
-            .held
-            .back()
-            .map(|line| String::from_utf8_lossy(line).trim_end().to_owned())
+        let newest = String::from_utf8_lossy(state.held.back()?);
+        newest.lines().next().map(str::to_owned)
     }
 
     /// Lines are added whole, so a thread that panicked left nothing half done.
@@ -125,7 +123,12 @@ impl Write for Line<'_> {
             }
             state.held.push_back(line.to_vec());
         } else {
-            io::stderr().write_all(line)?;
+            // Where stderr is gone there is nobody left to tell, and an error here
+            // makes the subscriber panic on telling it, in the middle of the
+            // agent's cleaning up.
+            match io::stderr().write_all(line) {
+                Ok(()) | Err(_) => {}
+            }
         }
         Ok(line.len())
     }

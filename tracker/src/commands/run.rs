@@ -110,7 +110,14 @@ impl Viewer {
         match ended {
             Ok(Ended::ByUser) => self.shutdown.cancel(),
             Ok(Ended::Stopped) => {}
-            Err(error) => tracing::warn!("no live table: {error:#}; tracking goes on"),
+            Err(error) if has_terminal() => {
+                tracing::warn!("no live table: {error:#}; tracking goes on");
+            }
+            // Its window was closed, which ends a program that has one.
+            Err(error) => {
+                tracing::warn!("the terminal is gone: {error:#}");
+                self.shutdown.cancel();
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, BufWriter, Stdout, Write},
+    os::fd::AsFd,
     time::{Duration, Instant},
 };
 
@@ -16,6 +17,13 @@ use crossterm::{
         enable_raw_mode, size,
     },
 };
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+};
+
+/// How long a new size of the terminal may go unnoticed.
+const NOTICE: Duration = Duration::from_millis(100);
 
 /// The alternate screen in raw mode. Dropping it gives the terminal back as it
 /// was, whatever happened.
@@ -105,19 +113,52 @@ impl Screen {
     ///
     /// # Errors
     ///
-    /// When the terminal cannot be read.
+    /// When the terminal cannot be read, or is gone.
     pub fn wait(timeout: Duration) -> io::Result<Wake> {
         let deadline = Instant::now() + timeout;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            if !event::poll(left)? {
-                return Ok(Wake::Timeout);
+            // crossterm would read a terminal that is gone again and again and
+            // never return (crossterm issue 793), so it is only asked for what
+            // is there. A new size comes as a signal, which may interrupt
+            // another thread: it is looked for now and then.
+            await_input(io::stdin(), left.min(NOTICE))?;
+            while event::poll(Duration::ZERO)? {
+                if let Some(wake) = wake(&event::read()?) {
+                    return Ok(wake);
+                }
             }
-            if let Some(wake) = wake(&event::read()?) {
-                return Ok(wake);
+            if left.is_zero() {
+                return Ok(Wake::Timeout);
             }
         }
     }
+}
+
+/// Waits until `input` can be read or `timeout` is over.
+///
+/// # Errors
+///
+/// When the other side of `input` is gone.
+fn await_input(input: impl AsFd, timeout: Duration) -> io::Result<()> {
+    let mut inputs = [PollFd::new(input.as_fd(), PollFlags::POLLIN)];
+    let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
+    match poll(&mut inputs, timeout) {
+        Ok(_) | Err(Errno::EINTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let gone = PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL;
+    let [input] = inputs;
+    if input
+        .revents()
+        .is_some_and(|events| events.intersects(gone))
+    {
+        return Err(io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            "the terminal was closed",
+        ));
+    }
+    Ok(())
 }
 
 /// What an event of the terminal asks for.
@@ -160,6 +201,18 @@ mod tests {
     use crossterm::event::{KeyCode, KeyEvent};
 
     use super::*;
+
+    #[test]
+    fn a_terminal_that_is_gone_is_an_error() {
+        let (reader, mut writer) = io::pipe().unwrap();
+        let short = Duration::from_millis(1);
+        await_input(&reader, short).unwrap();
+        writer.write_all(b"q").unwrap();
+        await_input(&reader, Duration::from_secs(10)).unwrap();
+        drop(writer);
+        let error = await_input(&reader, short).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+    }
 
     #[test]
     fn q_escape_and_control_c_quit() {

@@ -22,7 +22,7 @@ use crate::{
 
 /// Shows the table until the user leaves.
 pub fn watch(args: &WatchArgs) -> Result<()> {
-    if !io::stdout().is_terminal() {
+    if !(io::stdin().is_terminal() && io::stdout().is_terminal()) {
         return print(args);
     }
     // A signal must not leave the terminal in the wrong mode.
