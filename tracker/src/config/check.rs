@@ -248,8 +248,10 @@ mod tests {
         for class in Class::ALL {
             let row = format!("| `{}` |", class.as_str());
             let row = text.lines().find(|line| line.starts_with(&row)).unwrap();
-            let documented: Vec<u32> =
-                row.split('|').filter_map(|cell| cell.trim().parse().ok()).collect();
+            let documented: Vec<u32> = row
+                .split('|')
+                .filter_map(|cell| cell.trim().parse().ok())
+                .collect();
             let seconds = Profile::ALL.map(|profile| profile.seconds()[class as usize]);
             assert_eq!(documented, seconds, "{}", class.as_str());
         }
