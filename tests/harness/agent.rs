@@ -4,6 +4,7 @@ use std::{
     ffi::OsString,
     fs,
     io::{BufRead, BufReader, Read},
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
     sync::{
@@ -16,7 +17,10 @@ use std::{
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use nix::{
-    sys::signal::{Signal, kill},
+    sys::{
+        prctl::set_pdeathsig,
+        signal::{Signal, kill},
+    },
     unistd::Pid,
 };
 
@@ -118,13 +122,19 @@ impl<'a> Options<'a> {
         self
     }
 
-    /// The command, not started.
+    /// The command, not started. It gets SIGTERM when the thread that starts
+    /// it ends without having ended it, killed for instance.
     ///
     /// # Errors
     ///
     /// As [`binary`].
     pub fn command(&self) -> Result<Command> {
         let mut command = self.netns.command(binary()?)?;
+        // SAFETY: between fork and exec only async-signal-safe calls are
+        // allowed; prctl is a bare system call.
+        unsafe {
+            command.pre_exec(|| Ok(set_pdeathsig(Signal::SIGTERM)?));
+        }
         command
             .arg("run")
             .args(&self.arguments)

@@ -16,7 +16,10 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use nix::sched::{CloneFlags, setns};
+use nix::{
+    sched::{CloneFlags, setns},
+    sys::signal::SigSet,
+};
 
 /// What the name of every namespace of the harness begins with, followed by
 /// the process id of its maker.
@@ -98,7 +101,8 @@ impl Namespace {
         })
     }
 
-    /// A command whose process will run inside the namespace.
+    /// A command whose process will run inside the namespace, with no signal
+    /// blocked, whatever the calling thread blocks.
     ///
     /// # Errors
     ///
@@ -110,10 +114,13 @@ impl Namespace {
             .context("duplicating a namespace descriptor")?;
         let mut command = Command::new(program);
         // SAFETY: between fork and exec only async-signal-safe calls are
-        // allowed; setns is a bare system call and `file` is owned by the
+        // allowed; both are bare system calls and `file` is owned by the
         // closure.
         unsafe {
-            command.pre_exec(move || Ok(setns(&file, CloneFlags::CLONE_NEWNET)?));
+            command.pre_exec(move || {
+                SigSet::empty().thread_set_mask()?;
+                Ok(setns(&file, CloneFlags::CLONE_NEWNET)?)
+            });
         }
         Ok(command)
     }

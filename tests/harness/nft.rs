@@ -4,11 +4,14 @@
 //! has seen the packet, wherever it sits, and the truth about who received
 //! what is known.
 
-use std::{net::SocketAddr, ops::RangeInclusive};
+use std::{net::SocketAddr, ops::RangeInclusive, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 
-use crate::netns::{Namespace, feed, run};
+use crate::{
+    netns::{Namespace, feed, run},
+    wait::wait_for,
+};
 
 /// Name of the table.
 const TABLE: &str = "inet tracker_test";
@@ -112,6 +115,35 @@ impl<'a> Firewall<'a> {
 pub struct Rule<'a> {
     netns: &'a Namespace,
     handle: u64,
+}
+
+impl Rule<'_> {
+    /// Waits until it has dropped a packet. What is done after that, the
+    /// tracker sees after that packet.
+    ///
+    /// # Errors
+    ///
+    /// It did not in five seconds; `nft` fails.
+    pub fn wait_for_packet(&self) -> Result<()> {
+        let mark = format!("# handle {}", self.handle);
+        wait_for(Duration::from_secs(5), || {
+            let mut nft = self
+                .netns
+                .command("nft")
+                .map_err(|error| format!("{error:#}"))?;
+            let rules = run(nft.args(["--handle", "list table", TABLE]))
+                .map_err(|error| format!("{error:#}"))?;
+            let rule = rules.lines().find(|line| line.trim_end().ends_with(&mark));
+            match rule {
+                Some(rule) if !rule.contains("counter packets 0 ") => Ok(()),
+                _ => Err(format!(
+                    "rule {} has dropped nothing:\n{rules}",
+                    self.handle
+                )),
+            }
+        })
+        .map_err(|mismatch| anyhow!(mismatch))
+    }
 }
 
 impl Drop for Rule<'_> {

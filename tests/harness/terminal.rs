@@ -13,13 +13,14 @@ use std::{
 use anyhow::{Context, Result, anyhow};
 use nix::{
     pty::{Winsize, openpty},
-    unistd::setsid,
+    sys::signal::{Signal, kill},
+    unistd::{Pid, setsid},
 };
 
 use crate::wait::wait_for;
 
 /// A process that has a pseudo-terminal of its own, as if somebody sat there.
-/// Killed on drop if it still runs.
+/// Ended on drop if it still runs.
 pub struct Terminal {
     /// The process.
     pub child: Child,
@@ -132,8 +133,15 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        // Ended already, as a rule.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        // Ended already, as a rule. If not, it gets a chance to clean up.
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _ = kill(
+                Pid::from_raw(self.child.id().cast_signed()),
+                Signal::SIGTERM,
+            );
+            let _ = self.wait(Duration::from_secs(15));
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
     }
 }

@@ -73,8 +73,7 @@ fn main() -> ExitCode {
 fn lab(arguments: &Arguments) -> Result<()> {
     // Blocked before the first thread exists, so that every thread inherits it
     // and a signal does nothing but wake the loop below: all that was made is
-    // then removed by the drops on the way out. Processes that are started get
-    // an empty mask from the standard library.
+    // then removed by the drops on the way out.
     let signals = Signals::take_over()?;
 
     let placement = match arguments.role {

@@ -12,7 +12,8 @@ use nix::{
     unistd::Pid,
 };
 use tracker_tests::{
-    agent::{self, Options, Tracker},
+    agent::{Options, Tracker},
+    attached::Attached,
     topology::Topology,
     wait::wait_for,
 };
@@ -43,12 +44,10 @@ impl<'a> Shown<'a> {
             .context("starting tracker run")?;
         let mut shown = Self::OnTerminal(Terminal(child));
         // It does not say on the screen when it is ready. Traffic that began
-        // before would be met in mid-life.
-        let (netns, _) = topology.tracked();
+        // before would be met in mid-life, and what had its handshake before
+        // and is silent since would not be met at all.
         let ready = wait_for(Duration::from_secs(20), || match shown.ended() {
-            Ok(false) => agent::list(netns, pin_dir)
-                .map(drop)
-                .map_err(|error| format!("{error:#}")),
+            Ok(false) => all_attached(topology),
             // Not worth waiting any longer; the loop of the lab says why.
             Ok(true) | Err(_) => Ok(()),
         });
@@ -104,6 +103,18 @@ impl<'a> Shown<'a> {
             Self::AsText { tracker, .. } => tracker.stop().map(drop),
         }
     }
+}
+
+/// Whether both hooks are on every interface that is to be tracked.
+fn all_attached(topology: &Topology) -> Result<(), String> {
+    let (netns, interfaces) = topology.tracked();
+    for interface in interfaces {
+        let attached = Attached::to(netns, interface).map_err(|error| format!("{error:#}"))?;
+        if !attached.xdp || attached.tcx == 0 {
+            return Err(format!("on {interface} there is {attached:?}"));
+        }
+    }
+    Ok(())
 }
 
 /// A tracker that has the terminal. Killed on drop if it still runs.

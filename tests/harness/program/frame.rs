@@ -176,6 +176,8 @@ pub struct Frame {
     pub options: Vec<u8>,
     /// Octets of data.
     pub data: usize,
+    /// Octets of the segment that the packet carries, where not all of them.
+    pub carried: Option<usize>,
 }
 
 impl Frame {
@@ -196,6 +198,7 @@ impl Frame {
             window: 64_000,
             options: Vec::new(),
             data: 0,
+            carried: None,
         }
     }
 
@@ -319,6 +322,7 @@ impl Frame {
         tcp.extend([0; 4]);
         tcp.extend(&self.options);
         tcp.resize(tcp.len() + self.data, 0x5a);
+        tcp.truncate(self.carried.unwrap_or(tcp.len()));
         tcp
     }
 }

@@ -191,14 +191,17 @@ fn synack_lost<'a>(stage: &Stage<'a>) -> Result<Held<'a>> {
     Ok(Held::sockets([listener, stage.begin_connect()?]).behind([rule]))
 }
 
-/// The client is the first to send, which makes it the initiator.
+/// The client is the first to send, which makes it the initiator: its SYN has
+/// passed the tracker before the server sends one.
 fn open_held<'a>(stage: &Stage<'a>) -> Result<Held<'a>> {
     let rules = [
         stage.deafen_server(Packets::Syn)?,
         stage.deafen_client(Packets::Syn)?,
     ];
-    let sockets = [stage.begin_connect()?, stage.begin_connect_back()?];
-    Ok(Held::sockets(sockets).behind(rules))
+    let client = stage.begin_connect()?;
+    rules[0].wait_for_packet()?;
+    let server = stage.begin_connect_back()?;
+    Ok(Held::sockets([client, server]).behind(rules))
 }
 
 fn simultaneous_open<'a>(stage: &Stage<'a>) -> Result<Held<'a>> {
