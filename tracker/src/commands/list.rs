@@ -14,9 +14,9 @@ use crate::{
 /// Writes the flows to `out`.
 pub fn list(args: &ListArgs, out: &mut impl Write, colours: bool) -> Result<()> {
     let pinned = Pinned::open(&args.pin.pin_dir)?;
-    let names = names(pinned.dir())?;
+    let names = names(&pinned)?;
     let local = match args.output {
-        ListFormat::Table => local_addresses(pinned.dir())?,
+        ListFormat::Table => local_addresses(&pinned)?,
         ListFormat::Json | ListFormat::Ndjson | ListFormat::Csv => LocalAddresses::default(),
     };
     let look = Look::begin(&pinned)?;

@@ -13,7 +13,7 @@ use anyhow::Result;
 
 use super::{
     colours,
-    look::{Look, local_addresses, names, xdp_mode},
+    look::{Look, local_addresses, names},
     screen::{Screen, Size, Wake},
 };
 use crate::{
@@ -48,7 +48,7 @@ pub fn show(
     stop: &AtomicBool,
     footer: impl Fn() -> Option<String>,
 ) -> Result<Ended> {
-    let local = local_addresses(pinned()?.dir())?;
+    let local = local_addresses(&*pinned()?)?;
     let mut picture = Picture::new(local, colours());
     let mut screen = Screen::enter()?;
     loop {
@@ -99,11 +99,11 @@ impl Picture {
             }
             Ok(())
         })?;
-        let names = names(pinned.dir())?;
+        let names = names(pinned)?;
         let interfaces: Vec<_> = pinned
             .interfaces()?
             .into_iter()
-            .map(|(index, _)| (names.plain(index), xdp_mode(pinned.dir(), index)))
+            .map(|(index, _)| (names.plain(index), pinned.xdp_mode(index)))
             .collect();
         let head = Head {
             interfaces: &interfaces,

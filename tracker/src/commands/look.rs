@@ -1,7 +1,5 @@
 //! One look at the pinned maps.
 
-use std::{fs, path::Path};
-
 use anyhow::{Context as _, Result};
 use nix::{ifaddrs::getifaddrs, net::if_::if_nameindex};
 use tracker_common::abi::{Family, Flow, Key, Live};
@@ -75,15 +73,14 @@ pub fn elements(
     Ok(())
 }
 
-/// Names of the interfaces of the network namespace that the tracker pinned at
-/// `pin_dir` belongs to; none from another one, where the same index is another
-/// interface.
+/// Names of the interfaces of the tracker's network namespace; none from another
+/// one, where the same index is another interface.
 ///
 /// # Errors
 ///
 /// When they cannot be listed.
-pub fn names(pin_dir: &Path) -> Result<Names> {
-    if !is_of_this_namespace(pin_dir) {
+pub fn names(pinned: &Pinned) -> Result<Names> {
+    if !pinned.is_of_this_namespace() {
         return Ok(Names::default());
     }
     let list = if_nameindex().context("cannot list this machine's network interfaces")?;
@@ -93,14 +90,13 @@ pub fn names(pin_dir: &Path) -> Result<Names> {
     Ok(Names::new(pairs))
 }
 
-/// Addresses of the network namespace that the tracker pinned at `pin_dir`
-/// belongs to, likewise.
+/// Addresses of the tracker's network namespace, likewise.
 ///
 /// # Errors
 ///
 /// When they cannot be listed.
-pub fn local_addresses(pin_dir: &Path) -> Result<LocalAddresses> {
-    if !is_of_this_namespace(pin_dir) {
+pub fn local_addresses(pinned: &Pinned) -> Result<LocalAddresses> {
+    if !pinned.is_of_this_namespace() {
         return Ok(LocalAddresses::default());
     }
     let list = getifaddrs().context("cannot list this machine's addresses")?;
@@ -110,22 +106,4 @@ pub fn local_addresses(pin_dir: &Path) -> Result<LocalAddresses> {
         v4.or_else(|| address.as_sockaddr_in6().map(|address| address.ip().into()))
     });
     Ok(LocalAddresses::new(addresses))
-}
-
-/// Whether this process is in the network namespace that is written down beside
-/// the pins. Where that cannot be told it is taken to be.
-fn is_of_this_namespace(pin_dir: &Path) -> bool {
-    let pinned = fs::read_link(pin_dir.join("netns"));
-    let ours = fs::read_link("/proc/thread-self/ns/net");
-    match (pinned, ours) {
-        (Ok(pinned), Ok(ours)) => pinned == ours,
-        _ => true,
-    }
-}
-
-/// The mode in which the ingress program was attached to the interface with
-/// this index: the target of a symbolic link beside the pins.
-pub fn xdp_mode(pin_dir: &Path, ifindex: u32) -> Option<String> {
-    let target = fs::read_link(pin_dir.join(format!("xdp_mode_{ifindex}"))).ok()?;
-    Some(target.to_string_lossy().into_owned())
 }

@@ -5,11 +5,11 @@ use std::io::Write;
 use anyhow::Result;
 use tracker_common::abi::interface_flags;
 
-use super::look::{Look, names, xdp_mode};
+use super::look::{Look, names};
 use crate::{
     cli::{StatsArgs, StatsFormat},
     datapath::Pinned,
-    view::stats::{Flows, Interface, Program, Snapshot},
+    view::stats::{Flows, Interface, Map, Program, Snapshot},
 };
 
 /// Writes the statistics to `out`.
@@ -32,14 +32,14 @@ fn snapshot(pinned: &Pinned) -> Result<Snapshot> {
         }
         Ok(())
     })?;
-    let names = names(pinned.dir())?;
+    let names = names(pinned)?;
     let interfaces = pinned
         .interfaces()?
         .into_iter()
         .map(|(index, interface)| Interface {
             name: names.plain(index),
             index,
-            xdp: xdp_mode(pinned.dir(), index),
+            xdp: pinned.xdp_mode(index),
             ingress: interface.flags & interface_flags::INGRESS != 0,
             strips_tags: interface.flags & interface_flags::STRIPS_TAGS != 0,
         });
@@ -50,6 +50,11 @@ fn snapshot(pinned: &Pinned) -> Result<Snapshot> {
         translated_bytes: program.translated_bytes,
         jited_bytes: program.jited_bytes,
     });
+    let maps = pinned.maps()?.into_iter().map(|map| Map {
+        name: map.name.to_owned(),
+        max_entries: map.max_entries,
+        memory_bytes: map.memory_bytes,
+    });
     Ok(Snapshot {
         now_ns: look.now_ns,
         live: look.live,
@@ -58,7 +63,7 @@ fn snapshot(pinned: &Pinned) -> Result<Snapshot> {
         lost: pinned.lost()?,
         interfaces: interfaces.collect(),
         programs: programs.collect(),
-        maps: Vec::new(),
+        maps: maps.collect(),
         flows,
     })
 }

@@ -39,10 +39,10 @@ pub fn watch(args: &WatchArgs) -> Result<()> {
 
 /// Prints the table again and again, until stdout is closed.
 fn print(args: &WatchArgs) -> Result<()> {
-    let mut table = Table::new(local_addresses(&args.pin.pin_dir)?, false);
+    let mut pinned = Pinned::open(&args.pin.pin_dir)?;
+    let mut table = Table::new(local_addresses(&pinned)?, false);
     let mut out = out();
     loop {
-        let pinned = Pinned::open(&args.pin.pin_dir)?;
         let look = Look::begin(&pinned)?;
         table.clear();
         look.flows(&pinned, |row| {
@@ -55,5 +55,6 @@ fn print(args: &WatchArgs) -> Result<()> {
         writeln!(out)?;
         out.flush()?;
         thread::sleep(args.interval);
+        pinned = Pinned::open(&args.pin.pin_dir)?;
     }
 }
