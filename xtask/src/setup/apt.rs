@@ -119,7 +119,12 @@ impl Apt {
         command
             .args(["install", "--yes", "--no-install-recommends", "--no-remove"])
             .args(packages);
-        run_logged("apt-install", &mut command)
+        run_logged("apt-install", &mut command).with_context(|| {
+            format!(
+                "cannot install {}; install by hand and run this again",
+                packages.join(" ")
+            )
+        })
     }
 }
 

@@ -147,7 +147,10 @@ fn build(dev: &LlvmDev, cache: &Path, apt: &mut Apt) -> Result<Linker> {
     if built.is_err() {
         remove(&partial)?;
     }
-    built?;
+    built.context(
+        "cannot build bpf-linker; mend what the end of the output names, or put a ready-made one \
+         on PATH (`cargo binstall bpf-linker`), and run this again",
+    )?;
     Ok(Linker {
         folder: home.join("bin"),
         llvm,
