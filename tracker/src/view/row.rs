@@ -142,14 +142,12 @@ impl<'a> Row<'a> {
         ms_from_ticks(self.clock.now.since(self.flow.last))
     }
 
-    /// Until it expires if nothing happens, ms.
+    /// Until it expires if nothing happens, ms, rounded down: the current tick is
+    /// partly over, and more than the configured time-out would look wrong.
     #[must_use]
     pub fn expires_ms(&self) -> u64 {
-        ms_from_ticks(timeout::remaining(
-            self.flow,
-            self.clock.now,
-            &self.clock.live,
-        ))
+        let ticks = timeout::remaining(self.flow, self.clock.now, &self.clock.live);
+        ms_from_ticks(ticks.saturating_sub(1))
     }
 
     /// What it waits for.
