@@ -9,6 +9,7 @@ use std::{
 use serde_json::Value;
 use tracker_tests::{
     agent::Tracker,
+    losses::Losses,
     netns::run,
     topology::{End, Family, Placement, Topology},
     wait::eventually,
@@ -20,13 +21,13 @@ const PORT: u16 = 5201;
 /// Seconds per run.
 const SECONDS: &str = "3";
 
-/// Octets that are sent at a stretch fit the queue of a veth pair: 400 Mbit/s
-/// in all.
+/// A pace at which the queue of a veth pair (256 packets) does not fill: 400
+/// Mbit/s in all.
 const PACED: &[&str] = &["--bitrate", "50M", "--length", "16K"];
 
-/// Segments of some 100,000 that may be sent again on a busy machine, whose
-/// timers fire early when the receiver does not get its turn.
-const TOLERATED: u64 = 20;
+/// Packets of some 200,000 that a queue may drop when a busy machine does not
+/// give its reader a turn in time.
+const TOLERATED: u64 = 100;
 
 #[test]
 fn iperf3_loses_nothing_in_the_host_role() {
@@ -52,25 +53,31 @@ fn transfer(placement: Placement) {
 
     let tracker = Tracker::start(&topology).unwrap();
     let with = measure(&topology, PACED);
-    println!("{placement:?}: paced, without {without:?}, with {with:?}");
+    println!("{placement:?}, paced: without {without:?}, with {with:?}");
+    // What a full queue dropped it has counted. Any other loss is the
+    // tracker's.
     assert!(
-        with.resent <= without.resent + TOLERATED,
-        "of {} segments {} were sent again, {} of {} without the tracker",
-        with.segments(),
-        with.resent,
-        without.resent,
-        without.segments()
+        with.losses.lost() <= with.losses.dropped,
+        "lost without a trace, of {} octets: {with:?}",
+        with.bytes
     );
-    let complete = without.bytes * 9 / 10;
     assert!(
-        with.bytes >= complete,
-        "{} octets, {} without",
-        with.bytes,
-        without.bytes
+        with.losses.dropped <= without.losses.dropped + TOLERATED,
+        "{with:?}"
+    );
+    assert!(
+        with.bytes >= without.bytes / 10 * 9,
+        "{with:?}, without {without:?}"
     );
 
     let unpaced = measure(&topology, &[]);
-    println!("{placement:?}: as fast as it goes, with {unpaced:?}");
+    println!("{placement:?}, as fast as it goes: with {unpaced:?}");
+    // Here some of the reports of needless repetitions get lost themselves.
+    let explained = unpaced.losses.dropped * 21 / 20 + TOLERATED;
+    assert!(
+        unpaced.losses.lost() <= explained,
+        "lost without a trace: {unpaced:?}"
+    );
 
     let refused = tracker.stats().unwrap().met("refuse");
     assert!(refused.is_empty(), "refused: {refused:?}");
@@ -90,18 +97,12 @@ fn transfer(placement: Placement) {
     tracker.stop().unwrap();
 }
 
-/// What iperf3 reports.
+/// What a run of iperf3 came to.
 #[derive(Debug)]
 struct Carried {
+    /// Octets that arrived, both ways.
     bytes: u64,
-    resent: u64,
-}
-
-impl Carried {
-    /// Full segments that would carry as much.
-    const fn segments(&self) -> u64 {
-        self.bytes / 1448
-    }
+    losses: Losses,
 }
 
 fn measure(topology: &Topology, pace: &[&str]) -> Carried {
@@ -126,6 +127,7 @@ fn measure(topology: &Topology, pace: &[&str]) -> Carried {
             false => Err("iperf3 does not listen".to_owned()),
         }
     });
+    let before = Losses::so_far(topology).unwrap();
     let report = run(client
         .command("iperf3")
         .unwrap()
@@ -155,7 +157,7 @@ fn measure(topology: &Topology, pace: &[&str]) -> Carried {
     };
     Carried {
         bytes: sum("sum_received", "bytes") + sum("sum_received_bidir_reverse", "bytes"),
-        resent: sum("sum_sent", "retransmits") + sum("sum_sent_bidir_reverse", "retransmits"),
+        losses: Losses::so_far(topology).unwrap().since(before),
     }
 }
 

@@ -19,6 +19,7 @@
 //! | [`flow`] | what `tracker list -o json` prints |
 //! | [`stats`] | what `tracker stats -o json` prints |
 //! | [`attached`] | what is attached to an interface |
+//! | [`losses`] | what got lost, by the kernel's own counters |
 //! | [`frames`] | raw frames, for flows by the hundred thousand |
 //! | [`program`] | the loaded programs, packet by packet |
 //! | [`terminal`] | a terminal for programs that behave differently on one |
@@ -29,6 +30,7 @@ pub mod attached;
 pub mod connection;
 pub mod flow;
 pub mod frames;
+pub mod losses;
 pub mod netns;
 pub mod nft;
 pub mod program;
