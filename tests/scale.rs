@@ -18,11 +18,11 @@ use tracker_tests::{
 const FLOWS: [(Family, u32); 2] = [(Family::V4, 70_000), (Family::V6, 30_000)];
 
 /// How long all handshakes may take.
-const OPENING: Duration = Duration::from_secs(60);
+const OPENING: Duration = Duration::from_secs(30);
 
 /// How long an established flow lives here, s: longer than it takes to open
 /// and to list them all.
-const LIFE: u64 = 60;
+const LIFE: u64 = 40;
 
 #[test]
 fn a_hundred_thousand_flows_are_listed_and_expire() {
