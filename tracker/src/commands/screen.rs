@@ -94,18 +94,25 @@ impl Screen {
     pub fn draw(&mut self, frame: &[u8]) -> io::Result<()> {
         let frame = frame.strip_suffix(b"\n").unwrap_or(frame);
         queue!(self.out, BeginSynchronizedUpdate, MoveTo(0, 0))?;
-        for (number, line) in frame.split(|&byte| byte == b'\n').enumerate() {
-            if number > 0 {
+        let mut lines = frame.split(|&byte| byte == b'\n').peekable();
+        while let Some(line) = lines.next() {
+            let last = lines.peek().is_none();
+            // Before the text: behind a line that is as wide as the screen the
+            // cursor stands on its last character.
+            queue!(
+                self.out,
+                Clear(if last {
+                    ClearType::FromCursorDown
+                } else {
+                    ClearType::CurrentLine
+                })
+            )?;
+            self.out.write_all(line)?;
+            if !last {
                 self.out.write_all(b"\r\n")?;
             }
-            self.out.write_all(line)?;
-            queue!(self.out, Clear(ClearType::UntilNewLine))?;
         }
-        queue!(
-            self.out,
-            Clear(ClearType::FromCursorDown),
-            EndSynchronizedUpdate
-        )?;
+        queue!(self.out, EndSynchronizedUpdate)?;
         self.out.flush()
     }
 
