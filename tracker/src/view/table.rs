@@ -120,7 +120,7 @@ struct Layout {
     bytes: bool,
     /// Width of the timer's name and gap, 0 where it is not shown.
     timer: usize,
-    /// Width of the timer's numbers.
+    /// Width of the timer's numbers, 0 where they are not shown.
     left: usize,
 }
 
@@ -152,6 +152,9 @@ impl Layout {
                 return;
             }
             drop(self);
+        }
+        if self.rest() + 2 * LEAST_ADDRESS > width {
+            self.left = 0;
         }
         if !fits(self) {
             let both = width.saturating_sub(self.rest()).max(2 * LEAST_ADDRESS);
@@ -321,7 +324,9 @@ fn header(
     if layout.bytes {
         write!(out, " {:>BYTES_WIDTH$}", "Bytes")?;
     }
-    write!(out, " {TIMER}")?;
+    if layout.left > 0 {
+        write!(out, " {TIMER}")?;
+    }
     out.write_all(if colours { b"\x1b[0m\n" } else { b"\n" })
 }
 
@@ -372,7 +377,10 @@ fn write_line(
         out.write_all(line.timer.as_str().as_bytes())?;
         out.write_all(b" ")?;
     }
-    writeln!(out, "{}", line.left())
+    if layout.left > 0 {
+        write!(out, "{}", line.left())?;
+    }
+    out.write_all(b"\n")
 }
 
 /// Writes `text` and fills up to `width`; a longer text loses its middle, since

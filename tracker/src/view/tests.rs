@@ -117,6 +117,29 @@ fn long_addresses_lose_their_middle_on_a_narrow_terminal() {
 }
 
 #[test]
+fn a_very_narrow_terminal_gets_both_ends_and_their_states() {
+    let fit = Fit {
+        width: Some(60),
+        height: None,
+    };
+    let text = table(&samples()[..3], local(), false, fit);
+    let text: String = text
+        .lines()
+        .map(|line| format!("{}\n", line.trim_end()))
+        .collect();
+    assert!(
+        text.lines().all(|line| line.chars().count() <= 60),
+        "{text}"
+    );
+    insta::assert_snapshot!(text, @r"
+    Proto Local Address Foreign Address State       Peer State
+    tcp   192.0.2.1:443 198.51.…9:40001 LISTEN      SYN_SENT
+    tcp   192.0.2.1:443 198.51.…9:40002 SYN_RECV    SYN_SENT
+    tcp   192.0.2.1:443 198.51.…9:40003 ESTABLISHED ESTABLISHED
+    ");
+}
+
+#[test]
 fn without_room_for_a_flow_there_is_still_the_count() {
     let fit = Fit {
         width: None,
