@@ -5,7 +5,7 @@ use tracker_common::abi::{Gauge, held};
 use crate::{atomic::fetch_add, maps::GAUGES};
 
 /// Adds `amount` modulo 2^64; the value before.
-#[inline(always)]
+#[inline(never)]
 fn add(gauge: Gauge, amount: u64) -> u64 {
     let Some(cell) = GAUGES.get_ptr_mut(gauge as u32) else {
         return 0;
@@ -49,7 +49,7 @@ pub fn reserve(reservation: u16, limit: u32) -> bool {
 }
 
 /// Gives back all reservations in `released`.
-#[inline(always)]
+#[inline(never)]
 pub fn release(released: u16) {
     if released & held::HALF_OPEN != 0 {
         give_back(Gauge::HalfOpen);

@@ -162,23 +162,27 @@ pub fn meet(
         }
         return;
     }
-    take(
-        flow,
-        me,
-        peer,
-        segment,
-        judgement.sent ^ context.veil,
-        reason,
-        context,
-        outcome,
-    );
+    let releasable = if judgement.sent == Sent::Reset as u8 {
+        close(flow, me, peer);
+        held::PICKUP
+    } else {
+        let sent = judgement.sent ^ context.veil;
+        take(flow, me, peer, segment, sent, reason, context)
+    };
+    finish(flow, me, segment, releasable, reason, context, outcome);
 }
 
-/// Lets a segment that was judged to be `sent` move both endpoints.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "inlined: each is a register of the caller"
-)]
+/// Lets an RST end both endpoints.
+#[inline(always)]
+fn close(flow: &mut Flow, me: usize, peer: usize) {
+    let mine = sending(flow.ends[me].bits(), Sent::Reset as u8).next();
+    let theirs = arriving(flow.ends[peer].bits(), Received::Reset as u8).next();
+    flow.ends[me].set_bits(mine);
+    flow.ends[peer].set_bits(theirs);
+}
+
+/// Lets a segment that was judged to be `sent`, and is no RST, move both
+/// endpoints. Gives the bits of [`held`] that it proves to be superfluous.
 #[inline(always)]
 fn take(
     flow: &mut Flow,
@@ -188,59 +192,66 @@ fn take(
     sent: u8,
     reason: Reason,
     context: &Context,
-    outcome: &mut Outcome,
-) {
-    let [before_initiator, before_responder] = outcome.before;
-    let is_reset = sent == Sent::Reset as u8;
-    let has_ack = segment.flags.has(Flags::ACK);
-    let my_state = flow.ends[me].bits();
-    let cell = sending(my_state, sent);
-
+) -> u16 {
+    let cell = sending(flow.ends[me].bits(), sent);
+    let mut releasable = 0;
     // An old ACK from before the SYN acknowledges nothing of this connection.
-    let acknowledges =
-        has_ack && (!flow.ends[peer].bits().is_opening() || segment.ack.after(flow.ends[peer].isn));
-    // Somebody who only sends can be anybody; who acknowledges what the other
-    // side was seen to send has received it.
-    let proved = acknowledges
-        && flow.ends[peer].has(end_flags::SEEN)
-        && !segment.ack.before(flow.ends[peer].isn)
-        && !segment.ack.after(flow.ends[peer].end);
-    let releasable = if proved { held::PICKUP } else { 0 };
-    if is_reset || acknowledges {
-        let received = if is_reset {
-            Received::Reset
-        } else if flow.ends[peer].has(end_flags::FIN) && !segment.ack.before(flow.ends[peer].end) {
+    let acknowledges = segment.flags.has(Flags::ACK)
+        && (!flow.ends[peer].bits().is_opening() || segment.ack.after(flow.ends[peer].isn));
+    if acknowledges {
+        let receiver = &flow.ends[peer];
+        // Somebody who only sends can be anybody; who acknowledges what the
+        // other side was seen to send has received it.
+        if receiver.has(end_flags::SEEN)
+            && !segment.ack.before(receiver.isn)
+            && !segment.ack.after(receiver.end)
+        {
+            releasable = held::PICKUP;
+        }
+        let acks_fin = receiver.has(end_flags::FIN) && !segment.ack.before(receiver.end);
+        let received = if acks_fin {
             Received::AckOfFin
         } else {
             Received::AckOfSyn
         };
-        let next = arriving(flow.ends[peer].bits(), received as u8 ^ context.veil).next();
+        let next = arriving(receiver.bits(), received as u8 ^ context.veil).next();
         flow.ends[peer].set_bits(next);
+        open_window(flow, me, peer, segment);
     }
-    if !is_reset {
-        if segment.flags.has(Flags::SYN) {
-            synchronize(flow, me, peer, segment, reason, context);
-        } else {
-            advance(flow, me, peer, segment, context);
-        }
-        if acknowledges {
-            open_window(flow, me, peer, segment);
-        }
+    if segment.flags.has(Flags::SYN) {
+        synchronize(flow, me, peer, segment, reason, context);
+    } else {
+        advance(flow, me, peer, segment, context);
     }
     flow.ends[me].set_bits(cell.next());
-    flow.ends[me].flags |= end_flags::SEEN;
-    flow.ends[me].count(context.bytes);
-    flow.paths[me] = context.path;
     if cell.is_back() {
         flow.count_disproved();
     }
+    releasable ^ context.veil as u16
+}
+
+/// Writes down what holds for every segment that counts, and says what became
+/// of it.
+#[inline(always)]
+fn finish(
+    flow: &mut Flow,
+    me: usize,
+    segment: &Segment,
+    releasable: u16,
+    reason: Reason,
+    context: &Context,
+    outcome: &mut Outcome,
+) {
+    flow.ends[me].flags |= end_flags::SEEN;
+    flow.ends[me].count(context.bytes);
+    flow.paths[me] = context.path;
     if segment.fragmented != 0 {
         flow.flags |= flow_flags::LIBERAL;
         if matches!(reason, Reason::Tracked) {
             outcome.reason = Reason::FirstFragment;
         }
     }
-
+    let [before_initiator, before_responder] = outcome.before;
     let after = flow.bits();
     outcome.after = after;
     let [initiator, responder] = after;
