@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Result, anyhow};
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
 /// Says how much is logged, as tracing-subscriber's `EnvFilter` reads it.
@@ -96,9 +96,8 @@ fn filter(wanted: &str) -> Result<EnvFilter> {
     let ours = if wanted.is_empty() { "info" } else { wanted };
     EnvFilter::builder()
         .parse(format!("{QUIET},{ours}"))
-        .with_context(|| {
-            format!("{LEVEL} is `{wanted}`, not a level: error, warn, info, debug or trace")
-        })
+        // Its source says the same again.
+        .map_err(|error| anyhow!("{LEVEL} is `{wanted}`, which names no level: {error}"))
 }
 
 impl<'a> MakeWriter<'a> for Log {
