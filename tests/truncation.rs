@@ -15,6 +15,7 @@ use tracker_common::{
 use tracker_tests::program::{
     bench::{Bench, Origin, live},
     frame::{Fragment, Frame, Tags, Wrapping},
+    random::Random,
     talk::{A, Talk},
 };
 
@@ -321,14 +322,7 @@ fn every_value_of_every_length_and_offset() {
 fn noise() {
     const ROUNDS: u64 = 20_000;
     let mut bench = bench();
-    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut next = move || {
-        // xorshift64 (Marsaglia 2003).
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
-        random
-    };
+    let mut random = Random::new(1);
     let mut runs = 0;
     for round in 0..ROUNDS {
         let wrapping = Wrapping::ALL[(round % 8) as usize];
@@ -337,8 +331,8 @@ fn noise() {
         let mut frame = whole[..link].to_vec();
         // Half of them begin as an IP header does.
         let version = whole[link];
-        frame.extend((0..64 + next() % 200).map(|_| next() as u8));
-        if next() % 2 == 0 {
+        frame.extend((0..64 + random.below(200)).map(|_| random.bits() as u8));
+        if random.once_in(2) {
             frame[link] = version;
         }
         for origin in ORIGINS {

@@ -8,9 +8,11 @@
 //! | [`frame`] | frames with every header that the tracker reads, whole or broken |
 //! | [`talk`] | segments of one connection, in numbers relative to its ISNs |
 //! | [`bench`] | the programs, their clock, and an account of their counters |
+//! | [`random`] | the same random numbers for the same seed |
 //! | [`elf`] | the code in the object, for tests that examine it |
 
 pub mod bench;
 pub mod elf;
 pub mod frame;
+pub mod random;
 pub mod talk;
