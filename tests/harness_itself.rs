@@ -153,7 +153,7 @@ fn a_crowd_crosses_the_router_and_nobody_answers() {
 fn a_process_on_a_terminal_sees_one_and_gets_its_keys() {
     let mut command = Command::new("sh");
     command.args(["-c", "test -t 0 && test -t 1 && stty size && exec sleep 60"]);
-    let mut terminal = Terminal::start(command).unwrap();
+    let mut terminal = Terminal::start(command, 160, 60).unwrap();
     terminal.wait_for("60 160", Duration::from_secs(5)).unwrap();
     terminal.press("\x03").unwrap();
     let status = terminal.wait(Duration::from_secs(5)).unwrap();

@@ -121,8 +121,8 @@ fn ends_on(signal: Signal, arguments: &[&str]) {
     lab.ends_clean();
 }
 
-/// On a terminal the tracker has it: it shows the live table, and Ctrl-C is
-/// meant for both.
+/// On a terminal the tracker has it: it shows the live table, all of which fits
+/// a small one, and Ctrl-C is meant for both.
 #[test]
 fn a_lab_on_a_terminal_shows_the_live_table_until_ctrl_c() {
     let pin_dir = fresh_pin_dir();
@@ -131,10 +131,27 @@ fn a_lab_on_a_terminal_shows_the_live_table_until_ctrl_c() {
         .arg("--pin-dir")
         .arg(&pin_dir)
         .env("TERM", "xterm-256color");
-    let mut terminal = Terminal::start(command).unwrap();
-    for state in ["ESTABLISHED", "SYN_RECV", "FIN_WAIT1", "CLOSING"] {
+    let mut terminal = Terminal::start(command, 80, 24).unwrap();
+    for state in [
+        "LISTEN",
+        "SYN_SENT",
+        "SYN_RECV",
+        "ESTABLISHED",
+        "FIN_WAIT1",
+        "FIN_WAIT2",
+        "CLOSE_WAIT",
+        "CLOSING",
+        "LAST_ACK",
+        "TIME_WAIT",
+        "CLOSE\x1b",
+    ] {
         terminal.wait_for(state, Duration::from_secs(20)).unwrap();
     }
+    assert!(
+        !terminal.written().contains(" more"),
+        "it does not fit:\n{}",
+        terminal.written()
+    );
     terminal.press("\x03").unwrap();
     let status = terminal.wait(Duration::from_secs(20)).unwrap();
     assert!(status.success(), "{status}:\n{}", terminal.written());

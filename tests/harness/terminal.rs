@@ -29,15 +29,15 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// Starts `command` on a terminal of 160 columns and 60 lines.
+    /// Starts `command` on a terminal of so many columns and lines.
     ///
     /// # Errors
     ///
     /// There is no pseudo-terminal left, or the command does not start.
-    pub fn start(mut command: Command) -> Result<Self> {
+    pub fn start(mut command: Command, columns: u16, lines: u16) -> Result<Self> {
         let size = Winsize {
-            ws_row: 60,
-            ws_col: 160,
+            ws_row: lines,
+            ws_col: columns,
             ws_xpixel: 0,
             ws_ypixel: 0,
         };
