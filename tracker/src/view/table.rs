@@ -8,6 +8,7 @@
 //! segments of the handshake were sent again.
 
 use std::{
+    cmp::Ordering,
     collections::HashSet,
     fmt,
     io::{self, Write},
@@ -80,8 +81,15 @@ struct Line {
 }
 
 impl Line {
-    fn order(&self, other: &Self) -> std::cmp::Ordering {
+    fn order(&self, other: &Self) -> Ordering {
         (self.ends, self.vlan).cmp(&(other.ends, other.vlan))
+    }
+
+    /// The same with what is over behind what is not: a busy server has more
+    /// connections in TIME_WAIT than a screen has lines.
+    fn live_order(&self, other: &Self) -> Ordering {
+        let over = |line: &Self| matches!(line.timer, Class::TimeWait | Class::Closed);
+        over(self).cmp(&over(other)).then_with(|| self.order(other))
     }
 
     /// Time left and handshake segments sent again, as in netstat's timers.
@@ -221,7 +229,8 @@ impl Table {
     }
 
     /// Writes header and flows, sorted by address and port of the first end.
-    /// Where not all fit, the last line says how many are missing.
+    /// Where the height is limited, flows that are over come behind the others,
+    /// and the last line says how many did not fit.
     ///
     /// # Errors
     ///
@@ -236,13 +245,17 @@ impl Table {
         } else {
             room.saturating_sub(1)
         };
+        let order = match fit.height {
+            Some(_) => Line::live_order,
+            None => Line::order,
+        };
         if shown < total && shown > 0 {
-            self.lines.select_nth_unstable_by(shown, Line::order);
+            self.lines.select_nth_unstable_by(shown, order);
         }
         let colours = self.colours;
         let titles = titles(&self.lines);
         let lines = self.lines.get_mut(..shown).unwrap_or_default();
-        lines.sort_unstable_by(Line::order);
+        lines.sort_unstable_by(order);
 
         let mut layout = measure(lines, titles);
         if let Some(width) = fit.width {

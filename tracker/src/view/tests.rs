@@ -140,6 +140,21 @@ fn a_very_narrow_terminal_gets_both_ends_and_their_states() {
 }
 
 #[test]
+fn on_a_screen_what_is_over_comes_last_and_in_a_list_it_does_not() {
+    let over = |line: &str| line.contains("time_wait") || line.contains("closed (");
+    let screen = Fit {
+        width: None,
+        height: Some(100),
+    };
+    let is_over = |text: &str| text.lines().skip(1).map(over).collect::<Vec<bool>>();
+    let listed = is_over(&table(&samples(), local(), false, Fit::default()));
+    let mut shown = listed.clone();
+    shown.sort_unstable();
+    assert_ne!(listed, shown);
+    assert_eq!(is_over(&table(&samples(), local(), false, screen)), shown);
+}
+
+#[test]
 fn without_room_for_a_flow_there_is_still_the_count() {
     let fit = Fit {
         width: None,
