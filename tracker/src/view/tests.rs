@@ -141,7 +141,7 @@ fn a_very_narrow_terminal_gets_both_ends_and_their_states() {
 
 #[test]
 fn on_a_screen_what_is_over_comes_last_and_in_a_list_it_does_not() {
-    let over = |line: &str| line.contains("time_wait") || line.contains("closed (");
+    let over = |line: &str| line.contains("time_wait") || line.contains(" closed (");
     let screen = Fit {
         width: None,
         height: Some(100),
