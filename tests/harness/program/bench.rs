@@ -189,8 +189,18 @@ impl Bench {
     ///
     /// The kernel refuses the run, or the program does not let it pass.
     pub fn run(&self, origin: Origin, frame: &[u8]) -> Result<()> {
+        self.repeat(origin, frame, 1)
+    }
+
+    /// Runs a packet through its hook so many times without a pause.
+    ///
+    /// # Errors
+    ///
+    /// As [`Bench::run`], of the last time.
+    pub fn repeat(&self, origin: Origin, frame: &[u8], times: u32) -> Result<()> {
         let run = Run {
             place: self.place(origin),
+            repeat: times,
             ..Run::once(frame)
         };
         let (ran, pass) = match origin.hook() {
