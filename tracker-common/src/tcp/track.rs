@@ -12,7 +12,9 @@ use super::{
     sending, timeout,
 };
 use crate::{
-    abi::{Endpoint, EventKind, Flow, INITIATOR, Live, Path, end_flags, flow_flags, held},
+    abi::{
+        Endpoint, EventKind, Flow, INITIATOR, Live, Path, RESPONDER, end_flags, flow_flags, held,
+    },
     reason::{Class, Reason},
     seq::Seq,
     time::{Micros, ShortMicros, Tick},
@@ -279,15 +281,19 @@ fn synchronize(
     reason: Reason,
     context: &Context,
 ) {
-    let again = matches!(
+    if matches!(
         reason,
-        Reason::SynRetransmit
-            | Reason::SynRenewed
-            | Reason::SynAckRetransmit
-            | Reason::SynAckRenewed
-    );
-    if again {
-        flow.ends[me].syn_retransmits = flow.ends[me].syn_retransmits.saturating_add(1);
+        Reason::SynRetransmit | Reason::SynAckRetransmit | Reason::SynAckRenewed
+    ) {
+        // An initiator's count is of SYNs, a responder's of SYN-ACKs; in a
+        // simultaneous open each sends both.
+        let counts = segment.flags.has(Flags::ACK) == (me == RESPONDER);
+        if counts {
+            flow.ends[me].syn_retransmits = flow.ends[me].syn_retransmits.saturating_add(1);
+        }
+    }
+    if matches!(reason, Reason::SynRenewed) {
+        flow.ends[me].syn_retransmits = 0;
     }
     let sent_before = flow.ends[me].end;
     let same = flow.ends[me].has(end_flags::SEEN) && flow.ends[me].isn.0 == segment.seq.0;

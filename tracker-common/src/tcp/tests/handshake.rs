@@ -95,7 +95,13 @@ fn retransmissions_are_counted_and_do_not_extend_the_handshake() {
 fn a_client_that_starts_over_takes_a_new_number() {
     let mut c = Conversation::new();
     c.initiator(segment(SYN, ISS, 0, 0));
+    c.initiator(segment(SYN, ISS, 0, 0));
+    assert_eq!(c.flow().ends[0].syn_retransmits, 1);
+    let first = c.flow().first;
+    c.wait_ms(1000);
     assert_eq!(c.initiator(segment(SYN, 9999, 0, 0)), Reason::SynRenewed);
+    assert_eq!(c.flow().ends[0].syn_retransmits, 0, "of the new SYN");
+    assert_eq!(c.flow().first, first, "the timer is the flow's");
     assert_eq!(
         c.responder(segment(SYN_ACK, IRS, ISS + 1, 0)),
         Reason::SynAckWrongAck
@@ -124,7 +130,9 @@ fn simultaneous_open() {
     let mut c = Conversation::new();
     c.initiator(segment(SYN, ISS, 0, 0));
     c.responder(segment(SYN, IRS, 0, 0));
+    c.responder(segment(SYN, IRS, 0, 0));
     c.expect(State::SynSent, State::SynSent);
+    assert_eq!(c.flow().ends[1].syn_retransmits, 0, "no SYN-ACK yet");
     c.initiator(segment(SYN_ACK, ISS, IRS + 1, 0));
     c.expect(State::SynReceived, State::SynSent);
     // It acknowledges the initiator's SYN, which is all that one waits for.
