@@ -7,7 +7,7 @@
 //! |---|---|
 //! | [`frame`] | frames with every header that the tracker reads, whole or broken |
 //! | [`talk`] | segments of one connection, in numbers relative to its ISNs |
-//! | [`bench`] | the programs, their clock, and an account of their counters |
+//! | [`mod@bench`] | the programs, their clock, and an account of their counters |
 //! | [`random`] | the same random numbers for the same seed |
 //! | [`elf`] | the code in the object, for tests that examine it |
 
