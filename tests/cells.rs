@@ -83,7 +83,6 @@ fn never_sends(state: State, sent: Sent, from: End) -> Option<&'static str> {
         (B, LI, Sent::AckOfFin | Sent::FinAckOfFin) => {
             Some("nobody has closed before the responder has said anything")
         }
-        (A, ES, Sent::SynAck) => Some("the SYN-ACK of a simultaneous open is its second segment"),
         _ => None,
     }
 }
@@ -135,18 +134,16 @@ fn the_brains_table_is_the_rfcs() {
 }
 
 /// A flow as far as it matters for what may follow, per end: state, whether it
-/// has sent a FIN, whether anything, and whether anything but its SYN.
+/// has sent a FIN, whether anything, and whether anything but SYNs.
 type Situation = [(State, bool, bool, bool); 2];
 
 fn situation(flow: &Flow) -> Situation {
     flow.ends.map(|end| {
-        let talked =
-            end.end != end.isn.plus(1) || end.packets() != u64::from(end.syn_retransmits) + 1;
         (
             end.state(),
             end.has(end_flags::FIN),
             end.has(end_flags::SEEN),
-            talked,
+            end.has(end_flags::SPOKE),
         )
     })
 }

@@ -29,6 +29,9 @@ const PACED: &[&str] = &["--bitrate", "50M", "--length", "16K"];
 /// give its reader a turn in time.
 const TOLERATED: u64 = 100;
 
+/// Segments in the largest GSO packet: 64 KiB of 1448 octets.
+const GSO_SEGMENTS: u64 = 46;
+
 #[test]
 fn iperf3_loses_nothing_in_the_host_role() {
     transfer(Placement::Server);
@@ -72,8 +75,10 @@ fn transfer(placement: Placement) {
 
     let unpaced = measure(&topology, &[]);
     println!("{placement:?}, as fast as it goes: with {unpaced:?}");
-    // Here some of the reports of needless repetitions get lost themselves.
-    let explained = unpaced.losses.dropped * 21 / 20 + TOLERATED;
+    // A queue counts a GSO packet that it drops as one, and TCP sends each of
+    // its segments again; so here only a loss without any drop tells. That the
+    // programs let every packet pass is what `verdicts` shows.
+    let explained = unpaced.losses.dropped * GSO_SEGMENTS + TOLERATED;
     assert!(
         unpaced.losses.lost() <= explained,
         "lost without a trace: {unpaced:?}"

@@ -150,7 +150,13 @@ fn set_child_environment(recorded: &Recorded) -> Result<()> {
         // processors differ. aya-build fixes the rustflags, a profile's own
         // are beside them; proc macros run on the host and keep theirs.
         ("CARGO_UNSTABLE_PROFILE_RUSTFLAGS", "true".into()),
-        ("CARGO_PROFILE_RELEASE_RUSTFLAGS", "-Ctarget-cpu=v3".into()),
+        // bpf-linker tells LLVM to leave `memset` and `memmove` to functions
+        // unless told otherwise: loops over bytes, and calls, which kernels
+        // before 6.9 refuse under a spin lock.
+        (
+            "CARGO_PROFILE_RELEASE_RUSTFLAGS",
+            "-Ctarget-cpu=v3 -Clink-arg=--disable-expand-memcpy-in-order".into(),
+        ),
         ("CARGO_PROFILE_RELEASE_BUILD_OVERRIDE_RUSTFLAGS", "".into()),
     ];
     if recorded.bootstrap {

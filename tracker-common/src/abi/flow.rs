@@ -70,6 +70,8 @@ pub mod end_flags {
     pub const TIMESTAMPS: u8 = 1 << 3;
     /// It has been seen to send since the flow came to be.
     pub const SEEN: u8 = 1 << 4;
+    /// It sent something without SYN, so it is past its handshake.
+    pub const SPOKE: u8 = 1 << 5;
 }
 
 /// How a flow came to be known.

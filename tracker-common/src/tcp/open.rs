@@ -152,6 +152,8 @@ pub fn open(
             peer.max_window = 1;
             peer.max_end = segment.ack.plus(segment.window as u32);
             peer.set_state(State::Established);
+            peer.flags |= end_flags::SPOKE;
+            flow.ends[sender & 1].flags |= end_flags::SPOKE;
             Reason::FlowPickedUp
         }
     };

@@ -328,6 +328,7 @@ fn advance(flow: &mut Flow, me: usize, peer: usize, segment: &Segment, context: 
         flow.ends[me].ack = segment.ack;
     }
     let end = &mut flow.ends[me];
+    end.flags |= end_flags::SPOKE;
     end.ack = end.ack.max(segment.ack);
     end.end = end.end.max(segment.end());
     if segment.flags.has(Flags::FIN) {
@@ -511,12 +512,8 @@ fn judge_syn_ack(me: &Endpoint, peer: &Endpoint, segment: &Segment, acks_syn: bo
             }
         }
     }
-    // It has said nothing but this since: so it never got the ACK.
-    if mine.is(State::Established)
-        && same
-        && me.end.0 == segment.end().0
-        && me.packets_low == u32::from(me.syn_retransmits) + 1
-    {
+    // It has said nothing else since: so it never got the ACK.
+    if mine.is(State::Established) && same && !me.has(end_flags::SPOKE) {
         return Judgement::take(Sent::SynAck, Reason::SynAckRetransmit);
     }
     Judgement::leave(Reason::SynAckOnLive)

@@ -138,6 +138,12 @@ fn simultaneous_open() {
     // It acknowledges the initiator's SYN, which is all that one waits for.
     c.responder(segment(SYN_ACK, IRS, ISS + 1, 0));
     c.expect(State::Established, State::SynReceived);
+    // That was lost behind the tracker: the initiator repeats itself.
+    let again = segment(SYN_ACK, ISS, IRS + 1, 0);
+    assert_eq!(c.initiator(again), Reason::SynAckRetransmit);
+    c.expect(State::SynReceived, State::Established);
+    c.responder(segment(SYN_ACK, IRS, ISS + 1, 0));
+    c.expect(State::Established, State::SynReceived);
     c.initiator(segment(ACK, ISS + 1, IRS + 1, 0));
     c.expect(State::Established, State::Established);
     assert!(!c.flow().has(held::HALF_OPEN));
