@@ -20,6 +20,9 @@ use serde::Deserialize;
 /// Names a toolchain file elsewhere; the default is in the user's cache folder.
 const FILE_ENV: &str = "TRACKER_TOOLCHAIN_FILE";
 
+/// Features of tracker-ebpf to build with, separated by commas.
+const FEATURES_ENV: &str = "TRACKER_EBPF_FEATURES";
+
 /// What `cargo xtask setup` recorded, as far as a build needs it.
 #[derive(Deserialize)]
 struct Recorded {
@@ -75,10 +78,17 @@ fn build() -> Result<()> {
     let root_dir = root_dir
         .to_str()
         .with_context(|| format!("the path {} is not UTF-8", root_dir.display()))?;
+    println!("cargo::rerun-if-env-changed={FEATURES_ENV}");
+    let features = env::var(FEATURES_ENV).unwrap_or_default();
+    let features: Vec<&str> = features
+        .split(',')
+        .filter(|name| !name.is_empty())
+        .collect();
     aya_build::build_ebpf(
         [Package {
             name: "tracker-ebpf",
             root_dir,
+            features: &features,
             ..Package::default()
         }],
         Toolchain::Custom(&recorded.toolchain),

@@ -32,8 +32,7 @@ const PACKAGE: &str = "CARGO_MANIFEST_DIR";
 /// Set-up fails. Failing tests and builds are counted, not errors.
 pub fn command(filter: Option<&str>, args: &[OsString]) -> Result<ExitCode> {
     privilege::check("loading eBPF programs, which the tests do,")?;
-    let record = setup::ensure(Purpose::Test)?;
-    let objdump = setup::objdump(&record)?;
+    setup::ensure(Purpose::Test)?;
     let mut report = Report::default();
 
     heading("tests without root");
@@ -54,7 +53,6 @@ pub fn command(filter: Option<&str>, args: &[OsString]) -> Result<ExitCode> {
     if let Some((agent, suites)) = report.built(built) {
         let mut variables = privilege::caller_variables();
         variables.push(("TRACKER_BIN".into(), agent.file.into()));
-        variables.push(("TRACKER_OBJDUMP".into(), objdump.into()));
         for suite in &suites {
             let mut variables = variables.clone();
             variables.push((PACKAGE.into(), suite.package.clone().into()));

@@ -21,6 +21,8 @@ use crate::{
 pub fn tracker_egress(ctx: TcContext) -> i32 {
     let reason = handle(&ctx);
     count::packet(reason, Hook::Egress, Egress(&ctx).length());
+    #[cfg(feature = "packet-log")]
+    aya_log_ebpf::trace!(&ctx, "out: {} octets, reason {}", ctx.len(), reason as u8);
     match reason.class() {
         // Lets the next program of the hook decide (TCX_NEXT has this value).
         Class::Accept | Class::Note | Class::Refuse => TC_ACT_UNSPEC,

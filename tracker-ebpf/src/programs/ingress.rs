@@ -27,6 +27,13 @@ pub fn tracker_ingress(ctx: XdpContext) -> u32 {
         None => (Reason::NotConfigured, 0),
     };
     count::packet(reason, Hook::Ingress, frame.linear().max(bytes));
+    #[cfg(feature = "packet-log")]
+    aya_log_ebpf::trace!(
+        &ctx,
+        "in: {} octets, reason {}",
+        frame.linear(),
+        reason as u8
+    );
     match reason.class() {
         Class::Accept | Class::Note | Class::Refuse => xdp_action::XDP_PASS,
     }

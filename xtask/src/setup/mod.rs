@@ -10,7 +10,7 @@ mod tools;
 use std::{
     env,
     fs::{self, File},
-    path::{Path, PathBuf},
+    path::Path,
     process::ExitCode,
     time::Instant,
 };
@@ -65,14 +65,6 @@ pub fn ensure(purpose: Purpose) -> Result<Record> {
     let record = compiler_and_linker(false, &mut apt)?;
     tools::ensure(purpose, &mut apt)?;
     Ok(record)
-}
-
-/// The disassembler for the tests; see [`tools::objdump`].
-///
-/// # Errors
-/// As [`tools::objdump`].
-pub fn objdump(record: &Record) -> Result<PathBuf> {
-    tools::objdump(record.linker_llvm, &mut Apt::detect())
 }
 
 fn compiler_and_linker(again: bool, apt: &mut Apt) -> Result<Record> {

@@ -1,11 +1,8 @@
 //! Programs that the lab and the tests run besides the project's own.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::collections::BTreeMap;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use super::{Purpose, apt::Apt};
 use crate::paths;
@@ -95,39 +92,6 @@ fn missing(
         }
     }
     packages
-}
-
-/// An llvm-objdump that reads the programs which the compiler's LLVM wrote:
-/// the tests look at the instructions under the lock.
-///
-/// # Errors
-/// There is none and none can be installed.
-pub fn objdump(llvm: u32, apt: &mut Apt) -> Result<PathBuf> {
-    if let Some(file) = find_objdump(llvm) {
-        return Ok(file);
-    }
-    let package = format!("llvm-{llvm}");
-    let reason = "llvm-objdump disassembles the eBPF programs for the tests";
-    // Any LLVM with a BPF back end reads them; the compiler's own is surest.
-    let package = if apt.knows(&package)? {
-        package
-    } else {
-        "llvm".into()
-    };
-    apt.install(&[package], reason)?;
-    match find_objdump(llvm) {
-        Some(file) => Ok(file),
-        None => bail!("llvm-objdump is still missing after its package was installed ({reason})"),
-    }
-}
-
-fn find_objdump(llvm: u32) -> Option<PathBuf> {
-    let own = Path::new("/usr/lib").join(format!("llvm-{llvm}/bin/llvm-objdump"));
-    if paths::is_executable(&own) {
-        Some(own)
-    } else {
-        paths::program("llvm-objdump")
-    }
 }
 
 #[cfg(test)]
