@@ -210,6 +210,20 @@ fn obstacles() -> Vec<Row> {
         })
         .sends(A.syn())
         .leaves(SS, LI),
+        row(
+            "a connection whose SYN was over the limit, when it proves itself",
+            Reason::FlowPickedUp,
+        )
+        .prepare(|stage| {
+            stage.configure(|live, gauges| {
+                live.half_open_limit = gauges[Gauge::HalfOpen as usize] as u32 + 1;
+            })?;
+            stage.other(A.syn())?;
+            stage.same(A.syn())?;
+            stage.same(B.syn_ack())
+        })
+        .sends(A.ack())
+        .leaves(ES, ES),
         row("a SYN that finds the table full", Reason::TableFull)
             .capacity(2)
             .prepare(fill)

@@ -6,10 +6,9 @@ use anyhow::{Context as _, Result, bail, ensure};
 use nix::sched::{CloneFlags, unshare};
 use tracker::datapath::{LoadOptions, Loaded, Place, Run, load_for_test};
 use tracker_common::{
-    abi::{Cause, Family, Flow, Gauge, Hook, Key, LAYOUT_VERSION, Live, Mode, reason_slot},
+    abi::{Cause, Family, Flow, Gauge, Hook, Key, Live, reason_slot},
     reason::Reason,
-    tcp::timeout::{CLASSES, Profile},
-    time::ticks_from_ms,
+    tcp::timeout::Profile,
 };
 
 use crate::netns::run;
@@ -66,23 +65,13 @@ impl Origin {
 /// What the bench configures unless a test says otherwise.
 #[must_use]
 pub fn live() -> Live {
-    let mut timeouts = [0; CLASSES];
-    for (ticks, seconds) in timeouts.iter_mut().zip(Profile::Linux.seconds()) {
-        *ticks = ticks_from_ms(u64::from(seconds) * 1000);
-    }
     Live {
-        layout: LAYOUT_VERSION,
-        mode: Mode::Observe as u8,
-        cookies: 0,
         policy: 1,
-        agent_pid: 0,
-        timeout_scale: 1024,
-        heartbeat_ns: 0,
         half_open_limit: 1 << 20,
         pickup_limit: 1 << 20,
         capacity: 1 << 16,
         ring_slots: 1 << 12,
-        timeouts,
+        ..Live::observing(Profile::Linux)
     }
 }
 

@@ -60,6 +60,31 @@ pub struct Live {
 
 const _: () = assert!(size_of::<Live>() == 40 + 4 * timeout::CLASSES);
 
+/// [`Live::timeout_scale`] at which every time-out runs at its full length.
+pub const FULL_SCALE: u32 = 1024;
+
+impl Live {
+    /// Observing, with the time-outs of `profile` at full length, and room for
+    /// nothing yet.
+    #[must_use]
+    pub const fn observing(profile: timeout::Profile) -> Self {
+        Self {
+            layout: super::LAYOUT_VERSION,
+            mode: Mode::Observe as u8,
+            cookies: 0,
+            policy: 0,
+            agent_pid: 0,
+            timeout_scale: FULL_SCALE,
+            heartbeat_ns: 0,
+            half_open_limit: 0,
+            pickup_limit: 0,
+            capacity: 0,
+            ring_slots: 0,
+            timeouts: profile.ticks(),
+        }
+    }
+}
+
 /// Numbers that all CPUs share, each on a cache line of its own in the array
 /// `GAUGES`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

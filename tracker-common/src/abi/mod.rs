@@ -13,8 +13,9 @@ mod key;
 mod pod;
 
 pub use control::{
-    CANDIDATES, Candidate, Cause, Gauge, GaugeCell, Hook, Interface, LOST_EMBRYO, LOST_EVENTS,
-    Live, Mode, ReapControl, ReasonCount, RingSlot, Role, ZoneKey, interface_flags, reason_slot,
+    CANDIDATES, Candidate, Cause, FULL_SCALE, Gauge, GaugeCell, Hook, Interface, LOST_EMBRYO,
+    LOST_EVENTS, Live, Mode, ReapControl, ReasonCount, RingSlot, Role, ZoneKey, interface_flags,
+    reason_slot,
 };
 pub use event::{Event, EventKind};
 pub use flow::{

@@ -5,8 +5,8 @@
 
 use super::{Bits, State};
 use crate::{
-    abi::{Flow, Live, end_flags, flow_flags, held},
-    time::Tick,
+    abi::{Flow, Live, flow_flags, held},
+    time::{Tick, ticks_from_ms},
 };
 
 /// What a flow waits for. Indexes [`Live::timeouts`].
@@ -128,6 +128,21 @@ impl Profile {
 #[must_use]
 pub const fn waits_2msl(states: [Bits; 2]) -> bool {
     states[0].is(State::TimeWait) || states[1].is(State::TimeWait)
+}
+
+impl Profile {
+    /// The same in ticks, as [`Live::timeouts`] has them.
+    #[must_use]
+    pub const fn ticks(self) -> [u32; CLASSES] {
+        let seconds = self.seconds();
+        let mut ticks = [0; CLASSES];
+        let mut class = 0;
+        while class < CLASSES {
+            ticks[class] = ticks_from_ms(seconds[class] as u64 * 1000);
+            class += 1;
+        }
+        ticks
+    }
 }
 
 /// What a flow in these states waits for.
@@ -253,12 +268,6 @@ pub fn expired(flow: &Flow, now: Tick, live: &Live) -> bool {
     now.since(base(flow)) >= timeout_ticks(flow, live)
 }
 
-/// Whether the flow was seen to send from both ends.
-#[must_use]
-pub const fn seen_both_ways(flow: &Flow) -> bool {
-    flow.ends[0].has(end_flags::SEEN) && flow.ends[1].has(end_flags::SEEN)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -290,7 +299,7 @@ mod tests {
 
     #[test]
     fn a_timeout_that_has_run_out_is_expired_and_not_a_tick_earlier() {
-        let mut live = live();
+        let mut live = Live::observing(Profile::Linux);
         live.timeouts[Class::Established as usize] = 100;
         let mut flow = Flow {
             first: Tick(0),
@@ -321,22 +330,5 @@ mod tests {
         flow.ends[0].set_state(State::Established);
         flow.ends[1].set_state(State::Established);
         assert_eq!(base(&flow), Tick(90));
-    }
-
-    fn live() -> Live {
-        Live {
-            layout: 0,
-            mode: 0,
-            cookies: 0,
-            policy: 0,
-            agent_pid: 0,
-            timeout_scale: 1024,
-            heartbeat_ns: 0,
-            half_open_limit: 1,
-            pickup_limit: 1,
-            capacity: 1,
-            ring_slots: 1,
-            timeouts: [1; CLASSES],
-        }
     }
 }

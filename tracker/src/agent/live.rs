@@ -3,12 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result};
-use tracker_common::abi::{LAYOUT_VERSION, Live, Mode};
+use tracker_common::{abi::Live, tcp::timeout::Profile};
 
 use crate::{config::Config, datapath::Pinned};
-
-/// Time-outs run at their full length.
-const FULL_SCALE: u32 = 1024;
 
 /// Holds what stands in `LIVE` and writes it as a whole, so that readers never
 /// find a mixture of two writers.
@@ -22,7 +19,7 @@ impl LiveOwner {
     pub fn new(pinned: Arc<Pinned>) -> Self {
         Self {
             pinned,
-            live: Mutex::new(blank()),
+            live: Mutex::new(Live::observing(Profile::Linux)),
         }
     }
 
@@ -31,10 +28,7 @@ impl LiveOwner {
         let slots = self.pinned.ring_slots()?;
         self.change(|live| {
             *live = Live {
-                layout: LAYOUT_VERSION,
-                mode: Mode::Observe as u8,
                 agent_pid: std::process::id(),
-                timeout_scale: FULL_SCALE,
                 heartbeat_ns: Pinned::now_ns()?,
                 half_open_limit: config.half_open_limit,
                 pickup_limit: config.pickup_limit,
@@ -73,22 +67,5 @@ impl LiveOwner {
         self.pinned
             .set_live(&live)
             .context("cannot put the configuration in force")
-    }
-}
-
-const fn blank() -> Live {
-    Live {
-        layout: LAYOUT_VERSION,
-        mode: Mode::Observe as u8,
-        cookies: 0,
-        policy: 0,
-        agent_pid: 0,
-        timeout_scale: FULL_SCALE,
-        heartbeat_ns: 0,
-        half_open_limit: 0,
-        pickup_limit: 0,
-        capacity: 0,
-        ring_slots: 0,
-        timeouts: [0; _],
     }
 }

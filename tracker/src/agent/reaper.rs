@@ -125,25 +125,15 @@ impl Trouble {
 
 #[cfg(test)]
 mod tests {
-    use tracker_common::{abi::LAYOUT_VERSION, tcp::State};
+    use tracker_common::tcp::{State, timeout::Profile};
 
     use super::*;
 
     #[test]
     fn only_the_expired_are_proposed() {
         let live = Live {
-            layout: LAYOUT_VERSION,
-            mode: 0,
-            cookies: 0,
-            policy: 0,
-            agent_pid: 0,
-            timeout_scale: 1024,
-            heartbeat_ns: 0,
-            half_open_limit: 1,
-            pickup_limit: 1,
-            capacity: 1,
-            ring_slots: 1,
             timeouts: [100; _],
+            ..Live::observing(Profile::Linux)
         };
         let chunk: Vec<_> = [(1, 0), (2, 50), (3, 99)]
             .map(|(generation, last)| {

@@ -4,14 +4,8 @@
 use std::net::IpAddr;
 
 use tracker_common::{
-    abi::{
-        Family, Flow, INITIATOR, Key, LAYOUT_VERSION, Live, Origin, Path, RESPONDER, Side, Zone,
-        flow_flags,
-    },
-    tcp::{
-        State,
-        timeout::{CLASSES, Profile},
-    },
+    abi::{Family, Flow, INITIATOR, Key, Live, Origin, Path, RESPONDER, Side, Zone, flow_flags},
+    tcp::{State, timeout::Profile},
     time::{ShortMicros, TICK_NS, Tick, ticks_from_ms},
 };
 
@@ -22,23 +16,14 @@ const NOW: u32 = 10_000_000;
 
 /// A running configuration with the default profile.
 pub fn live() -> Live {
-    let mut timeouts = [0; CLASSES];
-    for (timeout, seconds) in timeouts.iter_mut().zip(Profile::Linux.seconds()) {
-        *timeout = ticks_from_ms(u64::from(seconds) * 1000);
-    }
     Live {
-        layout: LAYOUT_VERSION,
-        mode: 0,
-        cookies: 0,
-        policy: 0,
         agent_pid: 4711,
-        timeout_scale: 1024,
         heartbeat_ns: u64::from(NOW) * TICK_NS - 400_000_000,
         half_open_limit: 32_768,
         pickup_limit: 32_768,
         capacity: 262_144,
         ring_slots: 32_768,
-        timeouts,
+        ..Live::observing(Profile::Linux)
     }
 }
 

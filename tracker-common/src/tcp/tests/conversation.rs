@@ -16,26 +16,8 @@ use crate::{
 pub const ISS: u32 = 1000;
 /// The responder's.
 pub const IRS: u32 = 5000;
-
-/// The default configuration, with the time-outs of the `linux` profile.
-pub fn live() -> Live {
-    Live {
-        layout: 0,
-        mode: 0,
-        cookies: 0,
-        policy: 0,
-        agent_pid: 0,
-        timeout_scale: 1024,
-        heartbeat_ns: 0,
-        half_open_limit: 1,
-        pickup_limit: 1,
-        capacity: 1,
-        ring_slots: 1,
-        timeouts: timeout::Profile::Linux
-            .seconds()
-            .map(|s| ticks_from_ms(u64::from(s) * 1000)),
-    }
-}
+/// The default configuration.
+pub const LIVE: Live = Live::observing(timeout::Profile::Linux);
 
 /// A segment with these flags; numbers are absolute.
 pub fn segment(flags: u8, seq: u32, ack: u32, payload: u32) -> Segment {
@@ -73,7 +55,7 @@ impl Conversation {
             micros: Micros(0),
             outcome: Outcome::default(),
             reasons: Vec::new(),
-            live: live(),
+            live: LIVE,
             replaced: 0,
         }
     }

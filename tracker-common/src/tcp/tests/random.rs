@@ -4,7 +4,7 @@ use std::{vec, vec::Vec};
 
 use proptest::prelude::*;
 
-use super::conversation::{Conversation, IRS, ISS, segment};
+use super::conversation::{Conversation, IRS, ISS, LIVE, segment};
 use crate::{
     abi::held,
     reason::{Class, Reason},
@@ -114,8 +114,8 @@ proptest! {
         let mut c = Conversation::established();
         c.initiator(segment(Flags::FIN | Flags::ACK, ISS + 1, IRS + 1, 0));
         c.wait_ms(wait);
-        let expired = timeout::expired(c.flow(), c.now, &super::conversation::live());
-        let left = timeout::remaining(c.flow(), c.now, &super::conversation::live());
+        let expired = timeout::expired(c.flow(), c.now, &LIVE);
+        let left = timeout::remaining(c.flow(), c.now, &LIVE);
         prop_assert_eq!(expired, left == 0);
         if wait < 119_900 { prop_assert!(!expired) }
         if wait > 120_100 { prop_assert!(expired) }
