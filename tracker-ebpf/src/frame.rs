@@ -9,7 +9,7 @@ use tracker_common::parse::Bytes;
 
 /// Headers end long before this. It tells the verifier that an offset is
 /// small, which it demands of a variable one.
-const FARTHEST: u32 = 0x7fff;
+const FARTHEST: usize = 0x7fff;
 
 /// Copies `N` bytes at `offset` behind `start`, if they end by `end`.
 ///
@@ -17,10 +17,13 @@ const FARTHEST: u32 = 0x7fff;
 /// the verifier knows them as packet pointers and checks the comparison below.
 #[inline(always)]
 fn copy<const N: usize>(start: usize, end: usize, offset: u32) -> Option<[u8; N]> {
+    // The optimizer may know that the offset is small where the verifier of an
+    // older kernel has lost track of it.
+    let offset = opaque(offset as usize);
     if offset > FARTHEST {
         return None;
     }
-    let from = start + offset as usize;
+    let from = start + offset;
     if opaque(from + N) > end {
         return None;
     }
@@ -46,16 +49,10 @@ fn opaque(address: usize) -> usize {
     address
 }
 
-/// `length`, bounded for the verifier, unless there is nothing to copy or too
-/// much.
+/// `length`, which must be 1 to 64, so that the verifier of any kernel sees it.
 #[inline(always)]
-fn copyable(length: u32) -> Option<u32> {
-    let length = opaque(length as usize) as u32;
-    if (1..=40).contains(&length) {
-        Some(length)
-    } else {
-        None
-    }
+fn copyable(length: u32) -> u32 {
+    (opaque(length as usize) as u32).wrapping_sub(1) % 64 + 1
 }
 
 /// A frame at XDP.
@@ -77,9 +74,9 @@ impl Bytes for Ingress<'_> {
 
     #[inline(always)]
     fn copy(&self, offset: u32, length: u32, buffer: &mut [u8; 64]) -> bool {
-        let Some(length) = copyable(length) else {
+        if !(1..=64).contains(&length) {
             return false;
-        };
+        }
         // SAFETY: the buffer holds `length` bytes, and the helper checks the
         // packet's end.
         let code = unsafe {
@@ -87,7 +84,7 @@ impl Bytes for Ingress<'_> {
                 self.0.as_ptr().cast(),
                 offset,
                 buffer.as_mut_ptr().cast(),
-                length,
+                copyable(length),
             )
         };
         code == 0
@@ -159,13 +156,18 @@ impl Bytes for Egress<'_> {
 
     #[inline(always)]
     fn copy(&self, offset: u32, length: u32, buffer: &mut [u8; 64]) -> bool {
-        let Some(length) = copyable(length) else {
+        if !(1..=64).contains(&length) {
             return false;
-        };
+        }
         // SAFETY: the buffer holds `length` bytes, and the helper checks the
         // packet's end.
         let code = unsafe {
-            bpf_skb_load_bytes(self.0.as_ptr(), offset, buffer.as_mut_ptr().cast(), length)
+            bpf_skb_load_bytes(
+                self.0.as_ptr(),
+                offset,
+                buffer.as_mut_ptr().cast(),
+                copyable(length),
+            )
         };
         code == 0
     }

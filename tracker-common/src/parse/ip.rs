@@ -36,9 +36,9 @@ impl Transport {
         // The farthest header lies behind Ethernet, two tags, the IPv6 header
         // and eight extension headers of 2,048 octets: below 2^15.
         Self {
-            offset: (self.offset ^ veil as u32) & 0x7fff,
+            offset: self.offset.wrapping_add(veil as u32) & 0x7fff,
             length: self.length ^ veil as u32,
-            fragmented: (self.fragmented ^ veil) & 1,
+            fragmented: self.fragmented.wrapping_add(veil) & 1,
         }
     }
 }

@@ -160,7 +160,7 @@ pub fn ethernet<B: Bytes + ?Sized>(
     let network = link::ethernet(frame, stripped_tag, packet)?;
     // From here on it does not matter how many tags there were: veiled and
     // masked, the offset is the same unknown to the verifier on every way.
-    let offset = (network.offset ^ u32::from(packet.veil)) & link::OFFSET_MASK;
+    let offset = network.offset.wrapping_add(packet.veil.into()) & link::OFFSET_MASK;
     let transport = match network.kind {
         link::Kind::Ipv4 => ip::v4(frame, offset, packet)?,
         link::Kind::Ipv6 => ip::v6(frame, offset, packet)?,

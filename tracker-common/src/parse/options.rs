@@ -48,12 +48,12 @@ pub fn read<B: Bytes + ?Sized>(
         return;
     }
     let length = length as usize;
-    let mut at = 0;
+    let mut at = 0_usize;
     // An option is at least one octet long, so this many passes suffice.
     for _ in 0..MAX_OPTIONS {
         // To the verifier the cursor is any small number on every pass, whatever
         // way led here; without this each way is a state of its own.
-        at = (at ^ veil as usize) & (BUFFER - 1);
+        at = at.wrapping_add(veil as usize) & (BUFFER - 1);
         if at >= length {
             return;
         }

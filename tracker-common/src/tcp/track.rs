@@ -3,7 +3,7 @@
 //! This runs under the flow's lock in the kernel, so all of it is inlined, and
 //! the verifier follows every path through it. Two habits keep their number
 //! small: endpoints are chosen by index, not by branch; and what was decided is
-//! folded into [`Context::veil`], a zero whose value the verifier does not
+//! added to [`Context::veil`], a zero whose value the verifier does not
 //! know, so that paths which decided differently meet again.
 
 use super::{
@@ -153,7 +153,7 @@ pub fn meet(
         outcome.replace = 1;
         return;
     }
-    let reason = Reason::known(judgement.reason ^ context.veil);
+    let reason = Reason::known(judgement.reason.wrapping_add(context.veil));
     outcome.reason = reason;
     if judgement.sent == Judgement::LEAVE {
         if !matches!(reason.class(), Class::Refuse) {
@@ -168,7 +168,7 @@ pub fn meet(
         close(flow, me, peer);
         held::PICKUP
     } else {
-        let sent = judgement.sent ^ context.veil;
+        let sent = judgement.sent.wrapping_add(context.veil);
         take(flow, me, peer, segment, sent, reason, context)
     };
     finish(flow, me, segment, releasable, reason, context, outcome);
@@ -216,7 +216,7 @@ fn take(
         } else {
             Received::AckOfSyn
         };
-        let next = arriving(receiver.bits(), received as u8 ^ context.veil).next();
+        let next = arriving(receiver.bits(), (received as u8).wrapping_add(context.veil)).next();
         flow.ends[peer].set_bits(next);
         open_window(flow, me, peer, segment);
     }
