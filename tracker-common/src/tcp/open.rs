@@ -2,12 +2,9 @@
 
 use super::{CLOSED, Context, Flags, Options, Outcome, Segment, State};
 use crate::{
-    abi::{
-        Endpoint, EventKind, Flow, INITIATOR, Origin, Path, RESPONDER, end_flags, flow_flags, held,
-    },
+    abi::{Endpoint, EventKind, Flow, INITIATOR, Origin, RESPONDER, end_flags, flow_flags, held},
     reason::Reason,
     seq::Seq,
-    time::ShortMicros,
 };
 
 /// Largest window scale (RFC 7323 section 2.3: "MUST … use 14").
@@ -83,7 +80,8 @@ pub const fn admit(segment: &Segment, local: bool) -> Admission {
 ///
 /// `initiator_high` says that the initiator is the key's high side, `guessed`
 /// that this is not known; `sender` is the index of the segment's sender in
-/// [`Flow::ends`]. `flow` keeps its lock and becomes owner of `tag` and `generation`.
+/// [`Flow::ends`]. `flow` must be blank, that is all zero but for its lock, which
+/// it keeps; it becomes owner of `tag` and `generation`.
 #[expect(
     clippy::too_many_arguments,
     reason = "each is one fact of the packet; a struct would only name them twice"
@@ -105,11 +103,7 @@ pub fn open(
     flow.generation = generation;
     flow.first = context.now;
     flow.last = context.now;
-    flow.rule = 0;
     flow.policy = context.policy;
-    flow.handshake_rtt = ShortMicros::default();
-    flow.paths = [Path::default(); 2];
-    flow.ends = [Endpoint::default(); 2];
     flow.flags = opening.reservation();
     if initiator_high {
         flow.flags |= flow_flags::INITIATOR_HIGH;
