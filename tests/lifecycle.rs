@@ -21,7 +21,7 @@ use tracker_tests::{
     wait::eventually,
 };
 
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(30);
 
 /// What hangs on each interface while an agent runs.
 const TRACKED: Attached = Attached {

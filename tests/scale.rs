@@ -2,10 +2,11 @@
 
 use std::{
     collections::HashSet,
-    io::Write,
+    fs,
     time::{Duration, Instant},
 };
 
+use nix::sys::signal::Signal;
 use tracker_tests::{
     agent::Options,
     frames::Crowd,
@@ -17,18 +18,21 @@ use tracker_tests::{
 /// How many there are of each family.
 const FLOWS: [(Family, u32); 2] = [(Family::V4, 70_000), (Family::V6, 30_000)];
 
-/// How long all handshakes may take.
-const OPENING: Duration = Duration::from_secs(30);
+/// How long an established flow lives while they are opened and listed: longer
+/// than that takes on any machine.
+const LONG: &str = "[timeouts]\nestablished = \"1h\"\n";
 
-/// How long an established flow lives here, s: longer than it takes to open
-/// and to list them all.
-const LIFE: u64 = 40;
+/// How long afterwards, so that they expire.
+const SHORT: &str = "[timeouts]\nestablished = \"1s\"\n";
+
+/// How long it may take until they have expired and are swept.
+const SWEEPING: Duration = Duration::from_secs(90);
 
 #[test]
 fn a_hundred_thousand_flows_are_listed_and_expire() {
     let topology = Topology::new(Placement::Gateway).unwrap();
-    let mut configuration = tempfile::NamedTempFile::new().unwrap();
-    writeln!(configuration, "[timeouts]\nestablished = \"{LIFE}s\"").unwrap();
+    let configuration = tempfile::NamedTempFile::new().unwrap();
+    fs::write(configuration.path(), LONG).unwrap();
     let tracker = Options::on(&topology)
         .with(["-c".as_ref(), configuration.path().as_os_str()])
         .start()
@@ -43,7 +47,6 @@ fn a_hundred_thousand_flows_are_listed_and_expire() {
     }
     let opened = start.elapsed();
     assert_eq!(expected.len(), 100_000);
-    assert!(opened < OPENING, "opening took {opened:?}");
 
     let start = Instant::now();
     let flows = tracker.list().unwrap();
@@ -79,7 +82,9 @@ fn a_hundred_thousand_flows_are_listed_and_expire() {
     assert_eq!(stats.met("refuse"), Vec::<String>::new());
 
     // Expired flows are listed no more; the sweep then takes their memory back.
-    eventually(Duration::from_secs(LIFE + 30), || {
+    fs::write(configuration.path(), SHORT).unwrap();
+    tracker.signal(Signal::SIGHUP).unwrap();
+    eventually(SWEEPING, || {
         let ask = || anyhow::Ok((tracker.list()?.len(), tracker.stats()?));
         let (listed, stats) = ask().map_err(|error| format!("{error:#}"))?;
         match (listed, stats.flows_ipv4.held, stats.flows_ipv6.held) {

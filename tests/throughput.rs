@@ -29,6 +29,10 @@ const PACED: &[&str] = &["--bitrate", "50M", "--length", "16K"];
 /// give its reader a turn in time.
 const TOLERATED: u64 = 100;
 
+/// Measurements until one must be as good as without the tracker: others may
+/// use the machine during any of them.
+const ATTEMPTS: u32 = 5;
+
 /// Segments in the largest GSO packet: 64 KiB of 1448 octets.
 const GSO_SEGMENTS: u64 = 46;
 
@@ -55,23 +59,28 @@ fn transfer(placement: Placement) {
     let without = measure(&topology, PACED);
 
     let tracker = Tracker::start(&topology).unwrap();
-    let with = measure(&topology, PACED);
-    println!("{placement:?}, paced: without {without:?}, with {with:?}");
-    // What a full queue dropped it has counted. Any other loss is the
-    // tracker's.
-    assert!(
-        with.losses.lost() <= with.losses.dropped,
-        "lost without a trace, of {} octets: {with:?}",
-        with.bytes
-    );
-    assert!(
-        with.losses.dropped <= without.losses.dropped + TOLERATED,
-        "{with:?}"
-    );
-    assert!(
-        with.bytes >= without.bytes / 10 * 9,
-        "{with:?}, without {without:?}"
-    );
+    let mut carried = 0;
+    for attempt in 1..=ATTEMPTS {
+        let with = measure(&topology, PACED);
+        println!("{placement:?}, paced: without {without:?}, with {with:?}");
+        // What a full queue dropped it has counted. Any other loss is the
+        // tracker's.
+        assert!(
+            with.losses.lost() <= with.losses.dropped,
+            "lost without a trace, of {} octets: {with:?}",
+            with.bytes
+        );
+        carried += with.bytes;
+        if with.losses.dropped <= without.losses.dropped + TOLERATED
+            && with.bytes >= without.bytes / 10 * 9
+        {
+            break;
+        }
+        assert!(
+            attempt < ATTEMPTS,
+            "slower than without, {ATTEMPTS} times: {with:?}, without {without:?}"
+        );
+    }
 
     let unpaced = measure(&topology, &[]);
     println!("{placement:?}, as fast as it goes: with {unpaced:?}");
@@ -94,7 +103,7 @@ fn transfer(placement: Placement) {
         .filter(|flow| flow.responder.at() == server)
         .map(|flow| flow.initiator.bytes + flow.responder.bytes)
         .sum();
-    let carried = with.bytes + unpaced.bytes;
+    carried += unpaced.bytes;
     assert!(
         tracked >= carried,
         "the tracker counted {tracked} octets, iperf3 carried {carried}"
@@ -124,7 +133,7 @@ fn measure(topology: &Topology, pace: &[&str]) -> Carried {
             .spawn()
             .expect("iperf3 is needed: Debian's package is `iperf3`"),
     );
-    eventually(Duration::from_secs(5), || {
+    eventually(Duration::from_secs(30), || {
         let sockets = tracker_tests::ss::Snapshot::take(&topology.server.netns)
             .map_err(|error| format!("{error:#}"))?;
         match sockets.0.iter().any(|socket| socket.local.port() == PORT) {

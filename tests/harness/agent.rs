@@ -33,9 +33,9 @@ use crate::{
 };
 
 /// How long the programs may take to load and attach.
-const READY: Duration = Duration::from_secs(20);
+const READY: Duration = Duration::from_secs(60);
 /// How long an orderly end may take.
-const END: Duration = Duration::from_secs(10);
+const END: Duration = Duration::from_secs(30);
 
 /// The program under test: `$TRACKER_BIN`, else the newest of the release and
 /// the debug build in the target directory.
@@ -144,7 +144,7 @@ impl<'a> Options<'a> {
     }
 
     /// Runs it to its end, for what is expected to be refused. Bounded: an
-    /// agent that starts instead is killed after 20 s.
+    /// agent that starts instead is killed after a minute.
     ///
     /// # Errors
     ///
@@ -176,7 +176,7 @@ impl<'a> Options<'a> {
     ///
     /// # Errors
     ///
-    /// It ends, or does not say `tracker ready` in 20 s: the error holds its
+    /// It ends, or does not say `tracker ready` in a minute: the error holds its
     /// log.
     pub fn start(self) -> Result<Tracker<'a>> {
         // One after the other: two agents that both find no BPF file system

@@ -3,7 +3,6 @@
 use std::{
     io::{Read, Write},
     net::SocketAddr,
-    time::Duration,
 };
 
 use socket2::Socket;
@@ -79,10 +78,10 @@ impl Connection {
     ///
     /// # Panics
     ///
-    /// It does not in five seconds.
+    /// It does not in [`sockets::PATIENCE`].
     #[must_use]
     pub fn seen_by(&self, tracker: &Tracker<'_>) -> Flow {
-        eventually(Duration::from_secs(5), || {
+        eventually(sockets::PATIENCE, || {
             let flows = tracker.list().map_err(|error| format!("{error:#}"))?;
             match self.find(&flows) {
                 Some(flow) if flow.states() == (State::Established, State::Established) => Ok(flow),

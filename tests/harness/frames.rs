@@ -31,7 +31,7 @@ use crate::{
 const BATCH: u32 = 200;
 
 /// How long a batch may take to cross the router.
-const CROSSING: Duration = Duration::from_secs(2);
+const CROSSING: Duration = Duration::from_secs(30);
 
 /// Opens connections between made-up hosts on both sides of a router.
 pub struct Crowd {

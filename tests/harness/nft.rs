@@ -4,12 +4,13 @@
 //! has seen the packet, wherever it sits, and the truth about who received
 //! what is known.
 
-use std::{net::SocketAddr, ops::RangeInclusive, time::Duration};
+use std::{net::SocketAddr, ops::RangeInclusive};
 
 use anyhow::{Context, Result, anyhow};
 
 use crate::{
     netns::{Namespace, feed, run},
+    sockets::PATIENCE,
     wait::wait_for,
 };
 
@@ -123,10 +124,10 @@ impl Rule<'_> {
     ///
     /// # Errors
     ///
-    /// It did not in five seconds; `nft` fails.
+    /// It did not in [`PATIENCE`]; `nft` fails.
     pub fn wait_for_packet(&self) -> Result<()> {
         let mark = format!("# handle {}", self.handle);
-        wait_for(Duration::from_secs(5), || {
+        wait_for(PATIENCE, || {
             let mut nft = self
                 .netns
                 .command("nft")

@@ -10,8 +10,8 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use crate::netns::Namespace;
 
 /// Longest wait for a connection, an acceptance or data between namespaces of
-/// one machine. Covers a SYN that is lost twice.
-pub const PATIENCE: Duration = Duration::from_secs(5);
+/// one machine. Covers a SYN that is lost twice, and a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A socket bound to `local`, even if an earlier connection from there is in
 /// TIME-WAIT.

@@ -85,9 +85,10 @@ impl End {
         SocketAddr::new(address, port)
     }
 
-    /// Gives [`INTERFACE`] the addresses, and the routes by way of the router
-    /// when there is one.
-    fn configure(&self, router: Option<(&str, &str)>) -> Result<()> {
+    /// Gives [`INTERFACE`] the addresses, and `neighbour`, behind a cable whose
+    /// far end has the address `mac`. The default routes go by way of it when
+    /// it is a router.
+    fn configure(&self, neighbour: Neighbour<'_>, mac: &str) -> Result<()> {
         let Self { netns, v4, v6 } = self;
         // nodad: no second of waiting for somebody to claim the address.
         let mut batch = format!(
@@ -95,12 +96,45 @@ impl End {
              addr add {v6}/64 dev {INTERFACE} nodad\n\
              link set {INTERFACE} up\n"
         );
-        if let Some((via4, via6)) = router {
+        let Neighbour {
+            v4: via4,
+            v6: via6,
+            router,
+        } = neighbour;
+        batch += &know(&[via4, via6], INTERFACE, mac);
+        if router {
             batch += &format!("route add default via {via4}\nroute add ::/0 via {via6}\n");
         }
         netns.ip(&batch)
     }
 }
+
+/// Who is at the other end of an [`End`]'s cable.
+#[derive(Clone, Copy)]
+struct Neighbour<'a> {
+    v4: &'a str,
+    v6: &'a str,
+    router: bool,
+}
+
+/// Lines for `ip -batch` that make the neighbours `addresses` known for good.
+///
+/// No packet then waits for ARP or neighbour discovery. One that waits for
+/// longer than its retransmission time-out makes the kernel count a
+/// retransmission that it does not send: the first copy is still queued.
+fn know(addresses: &[&str], interface: &str, mac: &str) -> String {
+    addresses
+        .iter()
+        .map(|address| {
+            format!("neigh replace {address} lladdr {mac} dev {interface} nud permanent\n")
+        })
+        .collect()
+}
+
+/// MAC address of the first end of every [`cable`].
+pub const FIRST_MAC: &str = "02:00:00:00:00:0a";
+/// MAC address of the second end of every [`cable`].
+pub const SECOND_MAC: &str = "02:00:00:00:00:0b";
 
 /// The interface of an [`End`].
 pub const INTERFACE: &str = "eth0";
@@ -144,8 +178,13 @@ impl Topology {
         let client = End::new("client", "192.0.2.1", "2001:db8:1::1")?;
         let server = End::new("server", "192.0.2.2", "2001:db8:1::2")?;
         cable((&client.netns, INTERFACE), (&server.netns, INTERFACE))?;
-        client.configure(None)?;
-        server.configure(None)?;
+        let host = |v4, v6| Neighbour {
+            v4,
+            v6,
+            router: false,
+        };
+        client.configure(host("192.0.2.2", "2001:db8:1::2"), SECOND_MAC)?;
+        server.configure(host("192.0.2.1", "2001:db8:1::1"), FIRST_MAC)?;
         Ok(Self {
             placement,
             client,
@@ -160,18 +199,26 @@ impl Topology {
         let server = End::new("server", "198.51.100.1", "2001:db8:2::1")?;
         cable((&client.netns, INTERFACE), (&router, LAN))?;
         cable((&router, WAN), (&server.netns, INTERFACE))?;
-        router.ip(&format!(
+        let configuration = format!(
             "addr add 192.0.2.254/24 dev {LAN}\n\
              addr add 2001:db8:1::fe/64 dev {LAN} nodad\n\
              addr add 198.51.100.254/24 dev {WAN}\n\
              addr add 2001:db8:2::fe/64 dev {WAN} nodad\n\
              link set {LAN} up\n\
              link set {WAN} up\n"
-        ))?;
+        );
+        let neighbours = know(&["192.0.2.1", "2001:db8:1::1"], LAN, FIRST_MAC)
+            + &know(&["198.51.100.1", "2001:db8:2::1"], WAN, SECOND_MAC);
+        router.ip(&(configuration + &neighbours))?;
         router.sysctl("ipv4.ip_forward", "1")?;
         router.sysctl("ipv6.conf.all.forwarding", "1")?;
-        client.configure(Some(("192.0.2.254", "2001:db8:1::fe")))?;
-        server.configure(Some(("198.51.100.254", "2001:db8:2::fe")))?;
+        let gate = |v4, v6| Neighbour {
+            v4,
+            v6,
+            router: true,
+        };
+        client.configure(gate("192.0.2.254", "2001:db8:1::fe"), SECOND_MAC)?;
+        server.configure(gate("198.51.100.254", "2001:db8:2::fe"), FIRST_MAC)?;
         Ok(Self {
             placement: Placement::Gateway,
             client,
@@ -196,7 +243,8 @@ impl Topology {
     }
 }
 
-/// A veth pair from one namespace to another, each end with its name there.
+/// A veth pair from one namespace to another, each end with its name there, and
+/// with the addresses [`FIRST_MAC`] and [`SECOND_MAC`].
 ///
 /// # Errors
 ///
@@ -208,6 +256,8 @@ pub fn cable(a: (&Namespace, &str), b: (&Namespace, &str)) -> Result<()> {
             "add",
             "name",
             a.1,
+            "address",
+            FIRST_MAC,
             "mtu",
             "1500",
             "netns",
@@ -219,6 +269,8 @@ pub fn cable(a: (&Namespace, &str), b: (&Namespace, &str)) -> Result<()> {
             "peer",
             "name",
             b.1,
+            "address",
+            SECOND_MAC,
             "mtu",
             "1500",
             "netns",

@@ -1,6 +1,6 @@
 //! What a script works with.
 
-use std::{net::SocketAddr, time::Duration};
+use std::net::SocketAddr;
 
 use anyhow::{Context, Result, anyhow};
 use socket2::Socket;
@@ -193,9 +193,9 @@ impl<'a> Stage<'a> {
     ///
     /// # Errors
     ///
-    /// It does not get there in five seconds.
+    /// It does not get there in [`sockets::PATIENCE`].
     pub fn until(&self, client: State, server: State) -> Result<()> {
-        wait_for(Duration::from_secs(5), || {
+        wait_for(sockets::PATIENCE, || {
             let truth = self.truth().map_err(|error| format!("{error:#}"))?;
             if (truth.client, truth.server) == (client, server) {
                 Ok(())
