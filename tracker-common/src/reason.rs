@@ -116,6 +116,10 @@ reasons! {
     ResetClosed = 17, Accept, "reset_closed";
     /// A first fragment of a tracked flow: its segment's length is not known.
     FirstFragment = 18, Accept, "first_fragment";
+    /// An ICMP error about a segment that a tracked flow has in flight (RFC 5927).
+    IcmpRelated = 19, Accept, "icmp_related";
+    /// A SYN-ACK that answers a SYN which had passed on a live flow: both ends have begun anew.
+    FlowRestarted = 20, Accept, "flow_restarted";
 
     // Honest, and moving nothing.
     /// A SYN on a live flow: the receiver answers it with a challenge ACK (RFC 9293 section 3.10.7.4).
@@ -150,6 +154,26 @@ reasons! {
     Unreachable = 46, Note, "unreachable";
     /// More VLAN tags than two: nothing behind them is read.
     TooManyTags = 47, Note, "too_many_tags";
+    /// A FIN just beyond a window that is full, or its acknowledgement: the RFC has neither, some stacks do.
+    WindowEdge = 48, Note, "window_edge";
+    /// A segment that a check would refuse, on a flow that is exempt from checks.
+    Liberal = 49, Note, "liberal";
+    /// A segment that its receiver has acknowledged already: a keep-alive, data whose acknowledgement was lost, or an old duplicate.
+    AlreadyReceived = 50, Note, "already_received";
+    /// A segment from more than a window before what its receiver has acknowledged.
+    SegmentTooOld = 51, Note, "segment_too_old";
+    /// An acknowledgement from more than a window before its sender's newest (RFC 5961 section 5).
+    AckTooOld = 52, Note, "ack_too_old";
+    /// An RST inside the window but not exact: its receiver answers it with a challenge ACK (RFC 5961 section 3).
+    ResetInexact = 53, Note, "reset_inexact";
+    /// An RST from before the window, of an endpoint that has closed: it answers something that crossed its FIN.
+    ResetLate = 54, Note, "reset_late";
+    /// An initiator's RST that answers a segment of a former connection: it goes on waiting for its SYN-ACK.
+    ResetForeign = 55, Note, "reset_foreign";
+    /// An ICMP error about a TCP segment that no tracked flow has in flight.
+    IcmpUnrelated = 56, Note, "icmp_unrelated";
+    /// A FIN that lies before data already sent.
+    FinInside = 57, Note, "fin_inside";
 
     // Malformed.
     /// The frame ends inside its Ethernet or VLAN header.
@@ -176,6 +200,10 @@ reasons! {
     BadFlags = 75, Refuse, "bad_flags";
     /// Equal addresses and ports on both ends (LAND).
     EqualEnds = 76, Refuse, "equal_ends";
+    /// A TCP checksum that does not fit the segment.
+    BadChecksum = 77, Refuse, "bad_checksum";
+    /// A SYN with data, which the configuration does not allow.
+    SynData = 78, Refuse, "syn_data";
 
     // Of no flow.
     /// An ACK or data that belongs to no flow and may not be picked up.
@@ -196,6 +224,12 @@ reasons! {
     ResetWrongAck = 114, Refuse, "reset_wrong_ack";
     /// Data or a second FIN beyond the FIN.
     BeyondFin = 115, Refuse, "beyond_fin";
+    /// A segment that starts beyond the window of its receiver.
+    BeyondWindow = 116, Refuse, "beyond_window";
+    /// A segment whose timestamp is more than 30 s older than its sender's newest (PAWS, RFC 7323 section 5).
+    TimestampOld = 117, Refuse, "timestamp_old";
+    /// An RST outside the window of its receiver (RFC 5961 section 3).
+    ResetOutsideWindow = 118, Refuse, "reset_outside_window";
 }
 
 impl Reason {
@@ -250,6 +284,8 @@ mod tests {
             (16, "fin_retransmit"),
             (17, "reset_closed"),
             (18, "first_fragment"),
+            (19, "icmp_related"),
+            (20, "flow_restarted"),
             (32, "syn_on_live"),
             (33, "syn_in_time_wait"),
             (34, "syn_ack_wrong_ack"),
@@ -266,6 +302,16 @@ mod tests {
             (45, "not_configured"),
             (46, "unreachable"),
             (47, "too_many_tags"),
+            (48, "window_edge"),
+            (49, "liberal"),
+            (50, "already_received"),
+            (51, "segment_too_old"),
+            (52, "ack_too_old"),
+            (53, "reset_inexact"),
+            (54, "reset_late"),
+            (55, "reset_foreign"),
+            (56, "icmp_unrelated"),
+            (57, "fin_inside"),
             (64, "short_ethernet"),
             (66, "short_ip"),
             (67, "bad_ip_header"),
@@ -278,6 +324,8 @@ mod tests {
             (74, "bad_tcp_offset"),
             (75, "bad_flags"),
             (76, "equal_ends"),
+            (77, "bad_checksum"),
+            (78, "syn_data"),
             (96, "stray_ack"),
             (97, "stray_syn_ack"),
             (98, "stray_fin"),
@@ -286,6 +334,9 @@ mod tests {
             (113, "ack_unsent"),
             (114, "reset_wrong_ack"),
             (115, "beyond_fin"),
+            (116, "beyond_window"),
+            (117, "timestamp_old"),
+            (118, "reset_outside_window"),
         ];
         let actual: Vec<(u8, &str)> = Reason::ALL.iter().map(|&r| (r as u8, r.as_str())).collect();
         assert_eq!(actual, expected);

@@ -54,11 +54,37 @@ pub struct Live {
     pub capacity: u32,
     /// Slots of the age ring.
     pub ring_slots: u32,
+    /// See [`switches`].
+    pub switches: u8,
+    /// 1: a segment of no flow may be of a connection that is older than the
+    /// tracker, and opens a flow. 0: it is a stray.
+    pub pickup: u8,
+    /// SYN-ACKs that a responder may repeat of its own accord before its
+    /// half-open flow ends.
+    pub syn_ack_retries: u8,
+    /// Zero.
+    pub reserved: u8,
     /// Time-outs by [`timeout::Class`], in ticks.
     pub timeouts: [u32; timeout::CLASSES],
 }
 
-const _: () = assert!(size_of::<Live>() == 40 + 4 * timeout::CLASSES);
+const _: () = assert!(size_of::<Live>() == 44 + 4 * timeout::CLASSES);
+
+/// Bits of [`Live::switches`].
+pub mod switches {
+    /// No flow's segments are held against windows and timestamps, and any RST
+    /// inside the window closes.
+    pub const LIBERAL: u8 = 1 << 0;
+    /// Data in a SYN is refused. Off by default: TCP Fast Open sends it
+    /// (RFC 7413), and any SYN may (RFC 9293 section 3.4).
+    pub const DROP_SYN_DATA: u8 = 1 << 1;
+    /// A connection in TIME-WAIT is not reopened before 2MSL are over
+    /// (RFC 9293 section 3.4.2), whatever RFC 6191 allows.
+    pub const STRICT_2MSL: u8 = 1 << 2;
+}
+
+/// SYN-ACKs that Linux repeats (`net.ipv4.tcp_synack_retries`).
+pub const SYN_ACK_RETRIES: u8 = 5;
 
 /// [`Live::timeout_scale`] at which every time-out runs at its full length.
 pub const FULL_SCALE: u32 = 1024;
@@ -80,6 +106,10 @@ impl Live {
             pickup_limit: 0,
             capacity: 0,
             ring_slots: 0,
+            switches: 0,
+            pickup: 1,
+            syn_ack_retries: SYN_ACK_RETRIES,
+            reserved: 0,
             timeouts: profile.ticks(),
         }
     }
@@ -166,6 +196,8 @@ pub mod interface_flags {
     pub const INGRESS: u32 = 1 << 0;
     /// The NIC strips VLAN tags before the ingress program can see them.
     pub const STRIPS_TAGS: u32 = 1 << 1;
+    /// TCP checksums of what comes in here are whole and are verified.
+    pub const CHECKSUM: u32 = 1 << 2;
 }
 
 /// Key of the map `ZONES`, which replaces default zones.
@@ -213,6 +245,8 @@ pub enum Cause {
     Replaced = 2,
     /// Somebody asked for it (`tracker flush`).
     Flushed = 3,
+    /// More flows than allowed were in TIME_WAIT, and it was the oldest.
+    TimeWaitLimit = 4,
 }
 
 impl Cause {
@@ -223,6 +257,7 @@ impl Cause {
             Self::Expired => "expired",
             Self::Replaced => "replaced",
             Self::Flushed => "flushed",
+            Self::TimeWaitLimit => "time_wait_limit",
         }
     }
 
@@ -233,6 +268,7 @@ impl Cause {
             1 => Some(Self::Expired),
             2 => Some(Self::Replaced),
             3 => Some(Self::Flushed),
+            4 => Some(Self::TimeWaitLimit),
             _ => None,
         }
     }
@@ -248,7 +284,8 @@ pub struct Candidate {
     pub generation: u32,
     /// [`super::Family`] as a number.
     pub family: u8,
-    /// [`Cause`] as a number. `Expired` is judged again under the lock.
+    /// [`Cause`] as a number. Whether the flow has `Expired`, or is in
+    /// TIME_WAIT, is judged again under the lock.
     pub cause: u8,
     /// Zero.
     pub reserved: u16,

@@ -45,13 +45,21 @@ pub mod flow_flags {
     pub const INITIATOR_HIGH: u16 = 1 << 6;
     /// Which side opened is a guess (the flow was picked up in mid-life).
     pub const GUESSED: u16 = 1 << 7;
-    /// Sequence windows are not checked.
+    /// Windows, timestamps and RST numbers are not checked: a fragment has
+    /// hidden the length of a segment, or the configuration says so.
     pub const LIBERAL: u16 = 1 << 8;
-    /// A SYN arrived on the live flow; a challenge ACK may answer it.
+    /// A SYN passed on the live flow. A challenge ACK may answer it, or a
+    /// SYN-ACK: then the table `PENDING_SYNS` tells which SYN it was.
     pub const SYN_ON_LIVE: u16 = 1 << 9;
-    /// An RST inside the window but not exact arrived; the time-out is short
-    /// until the endpoints show that they live.
+    /// An RST from the initiator came that was inside the window but not exact;
+    /// the time-out is short until the initiator shows that it lives.
+    /// Shifted by one, the same of the responder.
     pub const RST_INEXACT: u16 = 1 << 10;
+    /// Both.
+    pub const RST_INEXACT_BOTH: u16 = RST_INEXACT | RST_INEXACT << 1;
+    /// Timestamps tick faster than RFC 7323 allows (section 5.4: at most once
+    /// in a millisecond), as Linux's do with `tcp_usec_ts`.
+    pub const FAST_TIMESTAMPS: u16 = 1 << 15;
     /// Lowest bit of [`super::Origin`].
     pub const ORIGIN_SHIFT: u32 = 12;
     /// Bits of [`super::Origin`].
@@ -72,6 +80,11 @@ pub mod end_flags {
     pub const SEEN: u8 = 1 << 4;
     /// It sent something without SYN, so it is past its handshake.
     pub const SPOKE: u8 = 1 << 5;
+    /// Lowest bit of the number of retransmissions in a row, at most
+    /// [`RUN_MAX`].
+    pub const RUN_SHIFT: u32 = 6;
+    /// Where that number stops.
+    pub const RUN_MAX: u8 = 3;
 }
 
 /// How a flow came to be known.
@@ -247,6 +260,35 @@ impl Endpoint {
         self.flags & flags == flags
     }
 
+    /// Segments it has sent again since either end made progress, at most
+    /// [`end_flags::RUN_MAX`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn run(&self) -> u8 {
+        self.flags >> end_flags::RUN_SHIFT
+    }
+
+    /// Counts one more of those.
+    #[inline(always)]
+    pub const fn lengthen_run(&mut self) {
+        if self.run() < end_flags::RUN_MAX {
+            self.flags += 1 << end_flags::RUN_SHIFT;
+        }
+    }
+
+    /// Starts that count anew.
+    #[inline(always)]
+    pub const fn end_run(&mut self) {
+        self.flags &= (1 << end_flags::RUN_SHIFT) - 1;
+    }
+
+    /// Largest window that it announced, in octets.
+    #[inline(always)]
+    #[must_use]
+    pub const fn window(&self) -> u32 {
+        (self.max_window as u32) << (self.scale() & 0x0f)
+    }
+
     /// Packets it sent.
     #[must_use]
     pub const fn packets(&self) -> u64 {
@@ -343,6 +385,25 @@ impl Flow {
     #[must_use]
     pub const fn id(&self) -> FlowId {
         FlowId((self.tag as u64) << 32 | self.generation as u64)
+    }
+
+    /// Whether its segments are exempt from window checks: for good, or until
+    /// both ends of a connection met in mid-life have been seen.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_liberal(&self) -> bool {
+        self.flags & (flow_flags::LIBERAL | held::PICKUP) != 0
+    }
+
+    /// Whether its handshake was not seen, so that an endpoint may have sent
+    /// more than was seen, and no window scale is known.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_unanchored(&self) -> bool {
+        const UNSEEN: u32 =
+            1 << Origin::Pickup as u32 | 1 << Origin::Socket as u32 | 1 << Origin::Conntrack as u32;
+        let origin = (self.flags & flow_flags::ORIGIN_MASK) >> flow_flags::ORIGIN_SHIFT;
+        UNSEEN >> origin & 1 != 0
     }
 
     /// How it came to be known.

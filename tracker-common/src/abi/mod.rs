@@ -8,14 +8,15 @@ mod control;
 mod event;
 mod flow;
 mod key;
+mod record;
 
 #[cfg(feature = "user")]
 mod pod;
 
 pub use control::{
     CANDIDATES, Candidate, Cause, FULL_SCALE, Gauge, GaugeCell, Hook, Interface, LOST_EMBRYO,
-    LOST_EVENTS, Live, Mode, ReapControl, ReasonCount, RingSlot, Role, ZoneKey, interface_flags,
-    reason_slot,
+    LOST_EVENTS, Live, Mode, ReapControl, ReasonCount, RingSlot, Role, SYN_ACK_RETRIES, ZoneKey,
+    interface_flags, reason_slot, switches,
 };
 pub use event::{Event, EventKind};
 pub use flow::{
@@ -23,7 +24,8 @@ pub use flow::{
     held,
 };
 pub use key::{Family, Key, KeyV4, KeyV6, Side, Zone};
+pub use record::{Bound, History, NO_REASON, PendingSyn, Refusal, STEPS, Step};
 
 /// Version of all pinned layouts together. A pin directory of another version
 /// is refused; `tracker unload` removes it.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;

@@ -3,8 +3,8 @@
 #![expect(unsafe_code, reason = "aya::Pod is an unsafe trait")]
 
 use super::{
-    Candidate, Event, Flow, GaugeCell, Interface, Key, KeyV4, KeyV6, Live, ReapControl,
-    ReasonCount, RingSlot, ZoneKey,
+    Candidate, Event, Flow, FlowId, GaugeCell, History, Interface, Key, KeyV4, KeyV6, Live,
+    PendingSyn, ReapControl, ReasonCount, Refusal, RingSlot, ZoneKey,
 };
 
 macro_rules! pod {
@@ -20,14 +20,18 @@ pod!(
     Candidate,
     Event,
     Flow,
+    FlowId,
     GaugeCell,
+    History,
     Interface,
     Key,
     KeyV4,
     KeyV6,
     Live,
+    PendingSyn,
     ReapControl,
     ReasonCount,
+    Refusal,
     RingSlot,
     ZoneKey,
 );

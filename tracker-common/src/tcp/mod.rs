@@ -1,11 +1,15 @@
 //! The TCP state machine, seen from between the two endpoints.
 
+mod check;
+mod judge;
 mod open;
+mod reset;
 mod segment;
 mod state;
 pub mod timeout;
 mod track;
 
+pub use check::in_flight;
 pub use open::{Admission, Opening, admit, open};
 pub use segment::{Flags, Options, Segment};
 pub use state::{

@@ -2,7 +2,10 @@
 
 use super::{CLOSED, Context, Flags, Options, Outcome, Segment, State};
 use crate::{
-    abi::{Endpoint, EventKind, Flow, INITIATOR, Origin, RESPONDER, end_flags, flow_flags, held},
+    abi::{
+        Bound, Endpoint, EventKind, Flow, INITIATOR, Live, Origin, RESPONDER, end_flags,
+        flow_flags, held, switches,
+    },
     reason::Reason,
     seq::Seq,
 };
@@ -17,6 +20,8 @@ pub enum Opening {
     Handshake,
     /// In mid-life; needs a reservation for flows that wait for proof.
     Pickup,
+    /// By a SYN-ACK that answers [`Context::pending`]; half-open like the first.
+    Answered,
 }
 
 impl Opening {
@@ -26,7 +31,7 @@ impl Opening {
     #[must_use]
     pub const fn reservation(self) -> u16 {
         match self {
-            Self::Handshake => held::HALF_OPEN,
+            Self::Handshake | Self::Answered => held::HALF_OPEN,
             Self::Pickup => held::PICKUP,
         }
     }
@@ -36,7 +41,7 @@ impl Opening {
     #[must_use]
     pub const fn refusal(self) -> Reason {
         match self {
-            Self::Handshake => Reason::HalfOpenLimit,
+            Self::Handshake | Self::Answered => Reason::HalfOpenLimit,
             Self::Pickup => Reason::PickupLimit,
         }
     }
@@ -53,25 +58,30 @@ pub enum Admission {
 
 /// Judges a segment that belongs to no flow.
 ///
-/// `local` says that this host's own stack sent it, which makes it nobody's
+/// What of it is allowed is in `live`. `local` says that this host's own stack sent it, which makes it nobody's
 /// attack: the RST that answers a stray segment is one itself.
 #[inline(always)]
 #[must_use]
-pub const fn admit(segment: &Segment, local: bool) -> Admission {
+pub const fn admit(segment: &Segment, local: bool, live: &Live) -> Admission {
     let flags = segment.flags;
     if segment.is_syn() {
+        if segment.payload != 0 && live.switches & switches::DROP_SYN_DATA != 0 {
+            return Admission::Leave(Reason::SynData);
+        }
         return Admission::Open(Opening::Handshake);
     }
     let stray = if flags.has(Flags::RST) {
         Reason::StrayReset
     } else if flags.has(Flags::SYN) {
         Reason::StraySynAck
+    } else if live.pickup != 0 {
+        // An ACK, with data or FIN or without, is what any live connection
+        // sends, and from it both ends' numbers can be read.
+        return Admission::Open(Opening::Pickup);
     } else if flags.has(Flags::FIN) {
         Reason::StrayFin
     } else {
-        // An ACK, with data or without, is what any live connection sends, and
-        // the only thing from which both ends' numbers can be read.
-        return Admission::Open(Opening::Pickup);
+        Reason::StrayAck
     };
     Admission::Leave(if local { Reason::LocalStray } else { stray })
 }
@@ -125,26 +135,50 @@ pub fn open(
                 Reason::FlowOpened
             }
         }
+        Opening::Answered => {
+            let [initiator, responder] = &mut flow.ends;
+            let syn = context.pending.segment();
+            begin(initiator, &syn);
+            initiator.ack = Seq(context.pending.time.0);
+            initiator.flags |= end_flags::SEEN;
+            begin(responder, segment);
+            responder.ack = segment.ack;
+            initiator.max_end = segment.ack.plus(segment.window as u32);
+            responder.max_end = responder.isn.plus(1).plus(syn.window as u32);
+            if initiator.flags & responder.flags & end_flags::SCALE == 0 {
+                initiator.set_scale(0);
+                responder.set_scale(0);
+            }
+            initiator.set_state(State::SynSent);
+            responder.set_state(State::SynReceived);
+            Reason::FlowRestarted
+        }
         Opening::Pickup => {
-            flow.flags |= flow_flags::LIBERAL | (Origin::Pickup as u16) << flow_flags::ORIGIN_SHIFT;
+            flow.flags |= (Origin::Pickup as u16) << flow_flags::ORIGIN_SHIFT;
             let me = &mut flow.ends[sender & 1];
             me.isn = segment.seq;
             me.end = segment.end();
             me.ack = segment.ack;
             me.max_window = at_least_one(segment.window);
             me.set_state(State::Established);
+            if segment.flags.has(Flags::FIN) {
+                me.flags |= end_flags::FIN;
+                me.set_state(State::FinWait1);
+            }
             if segment.options.has(Options::TIMESTAMPS) {
                 me.flags |= end_flags::TIMESTAMPS;
                 me.ts = segment.options.ts_value;
             }
             // What it acknowledges, the peer has sent. The scale of neither
-            // window is known, hence liberal.
+            // window is known: so it is taken for the largest.
+            me.set_scale(MAX_SCALE);
             let peer = &mut flow.ends[(sender & 1) ^ 1];
             peer.isn = segment.ack;
             peer.end = segment.ack;
             peer.ack = segment.seq;
             peer.max_window = 1;
-            peer.max_end = segment.ack.plus(segment.window as u32);
+            peer.max_end = segment.ack.plus((segment.window as u32) << MAX_SCALE);
+            peer.set_scale(MAX_SCALE);
             peer.set_state(State::Established);
             peer.flags |= end_flags::SPOKE;
             flow.ends[sender & 1].flags |= end_flags::SPOKE;
@@ -157,12 +191,20 @@ pub fn open(
     *outcome = Outcome {
         reason,
         replace: 0,
+        restart: 0,
+        remember: 0,
         event: EventKind::Opened as u8,
         embryo: 1,
         seq: flow.next_event(),
         before: CLOSED,
         after: flow.bits(),
         released: 0,
+        previous: context.now,
+        bound: Bound {
+            value: 0,
+            low: 0,
+            high: 0,
+        },
     };
 }
 

@@ -5,7 +5,7 @@
 
 use super::{Bits, State};
 use crate::{
-    abi::{Flow, Live, flow_flags, held},
+    abi::{Flow, Live, end_flags, flow_flags, held},
     time::{Tick, ticks_from_ms},
 };
 
@@ -32,12 +32,15 @@ pub enum Class {
     Closed = 7,
     /// Proof that a connection met in mid-life is real.
     Pickup = 8,
-    /// An endpoint that answers: after an inexact RST.
+    /// An endpoint that answers: one end has sent data that the other has not
+    /// acknowledged, or an inexact RST came.
     Unacknowledged = 9,
+    /// The same after three retransmissions in a row without progress.
+    Retransmitting = 10,
 }
 
 /// Number of classes.
-pub const CLASSES: usize = 10;
+pub const CLASSES: usize = 11;
 
 impl Class {
     /// Every class, in the order of its number.
@@ -52,6 +55,7 @@ impl Class {
         Self::Closed,
         Self::Pickup,
         Self::Unacknowledged,
+        Self::Retransmitting,
     ];
 
     /// The key in the configuration.
@@ -68,6 +72,7 @@ impl Class {
             Self::Closed => "closed",
             Self::Pickup => "pickup",
             Self::Unacknowledged => "unacknowledged",
+            Self::Retransmitting => "retransmitting",
         }
     }
 }
@@ -109,16 +114,18 @@ impl Profile {
             // silence (CLOSE_WAIT), which an honest slow sender has; pf grants
             // 900 s. A pick-up without proof is bounded more tightly than
             // nf_conntrack's 300 s, since anybody can send a stray ACK.
-            Self::Linux => [120, 60, 432_000, 120, 900, 30, 120, 10, 30, 300],
+            Self::Linux => [120, 60, 432_000, 120, 900, 30, 120, 10, 30, 300, 300],
             // tcp.first, opening, established, closing (one FIN seen), closing,
             // finwait (both), closed, closed; opening for what is not proved.
-            Self::Pf => [120, 30, 86_400, 900, 900, 45, 90, 90, 30, 300],
+            Self::Pf => [120, 30, 86_400, 900, 900, 45, 90, 90, 30, 300, 300],
             // MSL is two minutes, hence 240 s of TIME-WAIT (RFC 9293 section
             // 3.4.2); RFC 5382 REQ-5: established not below 2 h 4 min,
             // transitory not below 4 min. RFC 9293 puts no bound on a
             // half-closed connection: it gets that of an established one.
-            Self::Rfc => [240, 240, 7440, 240, 7440, 240, 240, 240, 240, 240],
-            Self::Aggressive => [30, 5, 18_000, 60, 60, 30, 30, 30, 5, 30],
+            Self::Rfc => [
+                240, 240, 7440, 240, 7440, 240, 240, 240, 240, 300, 300,
+            ],
+            Self::Aggressive => [30, 5, 18_000, 60, 60, 30, 30, 30, 5, 150, 150],
         }
     }
 }
@@ -201,18 +208,32 @@ const fn class_number(flow: &Flow) -> u8 {
     CLASS_BY_STATES[(a.number() & 0x0f) as usize][(b.number() & 0x0f) as usize]
 }
 
-/// Number of the class that this very flow waits in: [`class_of`] its states,
-/// unless a fact about the flow shortens it.
+/// Number of the class that a fact about this very flow shortens its time-out
+/// to; its own where there is none.
+///
+/// An endpoint with data in flight does not stay silent: it sends them again
+/// within its longest retransmission time-out (120 s in Linux, `TCP_RTO_MAX`;
+/// RFC 6298 section 2.5 allows down to 60 s), or gives up. So a long silence
+/// with data in flight says more than one without (nf_conntrack's
+/// `timeout_unacknowledged` and `timeout_max_retrans`).
 #[inline(always)]
-const fn class_number_of_flow(flow: &Flow) -> u8 {
-    let class = class_number(flow);
-    if class == Class::Established as u8 {
-        if flow.has(held::PICKUP) {
-            return Class::Pickup as u8;
-        }
-        if flow.has(flow_flags::RST_INEXACT) {
-            return Class::Unacknowledged as u8;
-        }
+const fn shortened(flow: &Flow, class: u8) -> u8 {
+    const LONG: u16 = 1 << Class::Established as u16 | 1 << Class::HalfClosed as u16;
+    if LONG >> (class & 0x0f) & 1 == 0 {
+        return class;
+    }
+    if flow.has(held::PICKUP) {
+        return Class::Pickup as u8;
+    }
+    let [initiator, responder] = &flow.ends;
+    if initiator.run() == end_flags::RUN_MAX || responder.run() == end_flags::RUN_MAX {
+        return Class::Retransmitting as u8;
+    }
+    if flow.flags & flow_flags::RST_INEXACT_BOTH != 0
+        || initiator.end.after(responder.ack)
+        || responder.end.after(initiator.ack)
+    {
+        return Class::Unacknowledged as u8;
     }
     class
 }
@@ -220,21 +241,45 @@ const fn class_number_of_flow(flow: &Flow) -> u8 {
 /// The class that this very flow waits in.
 #[must_use]
 pub const fn class_of_flow(flow: &Flow) -> Class {
-    Class::ALL[class_number_of_flow(flow) as usize]
+    Class::ALL[shortened(flow, class_number(flow)) as usize]
+}
+
+/// A time-out of `live`; 0 for a number that is no class's, of which the tables
+/// hold none but the compiler cannot know.
+#[inline(always)]
+fn ticks_of(class: u8, live: &Live) -> u32 {
+    let class = class as usize;
+    if class < CLASSES {
+        live.timeouts[class]
+    } else {
+        0
+    }
 }
 
 /// The time-out that is in force for `flow`, in ticks.
 #[inline(always)]
 #[must_use]
 pub fn timeout_ticks(flow: &Flow, live: &Live) -> u32 {
-    let class = class_number_of_flow(flow) as usize;
-    // Every number in the table is a class's, which the compiler cannot know.
-    let ticks = if class < CLASSES {
-        live.timeouts[class]
-    } else {
-        0
-    };
-    ((ticks as u64 * live.timeout_scale as u64) >> 10) as u32
+    let class = class_number(flow);
+    let own = ticks_of(class, live);
+    // A fact only ever shortens, whatever the configuration says.
+    let shorter = ticks_of(shortened(flow, class), live);
+    let ticks = if shorter < own { shorter } else { own };
+    ((u64::from(ticks) * u64::from(live.timeout_scale)) >> 10) as u32
+}
+
+/// Whether a responder has repeated its SYN-ACK more often than it may.
+///
+/// Only what it repeats of its own accord counts: every SYN that comes again
+/// draws one more (RFC 9293 section 3.10.7.4, first).
+#[inline(always)]
+const fn gave_up(flow: &Flow, live: &Live) -> bool {
+    let [initiator, responder] = &flow.ends;
+    responder
+        .syn_retransmits
+        .saturating_sub(initiator.syn_retransmits)
+        > live.syn_ack_retries
+        && class_number(flow) == Class::SynReceived as u8
 }
 
 /// The moment from which the time-out runs.
@@ -257,6 +302,9 @@ pub const fn base(flow: &Flow) -> Tick {
 #[inline(always)]
 #[must_use]
 pub fn remaining(flow: &Flow, now: Tick, live: &Live) -> u32 {
+    if gave_up(flow, live) {
+        return 0;
+    }
     timeout_ticks(flow, live).saturating_sub(now.since(base(flow)))
 }
 
@@ -265,7 +313,7 @@ pub fn remaining(flow: &Flow, now: Tick, live: &Live) -> u32 {
 #[inline(always)]
 #[must_use]
 pub fn expired(flow: &Flow, now: Tick, live: &Live) -> bool {
-    now.since(base(flow)) >= timeout_ticks(flow, live)
+    now.since(base(flow)) >= timeout_ticks(flow, live) || gave_up(flow, live)
 }
 
 #[cfg(test)]

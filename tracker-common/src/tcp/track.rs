@@ -7,13 +7,15 @@
 //! know, so that paths which decided differently meet again.
 
 use super::{
-    Bits, Flags, Options, Received, Segment, Sent, State, arriving,
+    Bits, Flags, Received, Segment, Sent, State, arriving, check,
+    judge::{self, Judgement},
     open::{at_least_one, begin},
-    sending, timeout,
+    reset, sending, timeout,
 };
 use crate::{
     abi::{
-        Endpoint, EventKind, Flow, INITIATOR, Live, Path, RESPONDER, end_flags, flow_flags, held,
+        Bound, EventKind, Flow, INITIATOR, Live, Path, PendingSyn, RESPONDER, end_flags,
+        flow_flags, held,
     },
     reason::{Class, Reason},
     seq::Seq,
@@ -37,6 +39,10 @@ pub struct Context {
     pub replaced: u8,
     /// Zero. See the module.
     pub veil: u8,
+    /// The last SYN that passed on this flow while it was live. The shell looks
+    /// for it where [`flow_flags::SYN_ON_LIVE`] is set and the segment is a
+    /// SYN-ACK or an RST; nothing else reads it.
+    pub pending: PendingSyn,
 }
 
 /// What became of a segment and what the shell has to do about it.
@@ -48,6 +54,11 @@ pub struct Outcome {
     /// 1: the flow is over or expired, and this segment is to be treated as if
     /// it were absent: remove it, then admit the segment anew.
     pub replace: u8,
+    /// 1, with `replace`: it answers [`Context::pending`], and opens a flow by
+    /// [`super::Opening::Answered`].
+    pub restart: u8,
+    /// 1: keep the segment as the flow's [`PendingSyn`].
+    pub remember: u8,
     /// [`EventKind`] to report under the sequence number `seq`, 0 for none.
     pub event: u8,
     /// 1: the event belongs in the ring of connections that have not completed
@@ -61,6 +72,10 @@ pub struct Outcome {
     pub after: [Bits; 2],
     /// Bits of [`held`] that the flow gave back: the shell lowers the counters.
     pub released: u16,
+    /// When a segment of the flow was last accepted before this one.
+    pub previous: Tick,
+    /// What did not hold, of a segment that is refused for its numbers.
+    pub bound: Bound,
 }
 
 /// Both ends CLOSED.
@@ -71,53 +86,16 @@ impl Default for Outcome {
         Self {
             reason: Reason::Tracked,
             replace: 0,
+            restart: 0,
+            remember: 0,
             event: 0,
             embryo: 0,
             seq: 0,
             before: CLOSED,
             after: CLOSED,
             released: 0,
-        }
-    }
-}
-
-/// What is decided about a segment before anything is written.
-struct Judgement {
-    /// Column of the table ([`Sent`]), or [`Judgement::LEAVE`] or
-    /// [`Judgement::REPLACE`].
-    sent: u8,
-    /// [`Reason`] as a number.
-    reason: u8,
-}
-
-impl Judgement {
-    /// The segment moves nothing. It counts to the flow unless its reason
-    /// refuses it.
-    const LEAVE: u8 = 8;
-    /// The flow is to be treated as absent.
-    const REPLACE: u8 = 9;
-
-    #[inline(always)]
-    const fn leave(reason: Reason) -> Self {
-        Self {
-            sent: Self::LEAVE,
-            reason: reason as u8,
-        }
-    }
-
-    #[inline(always)]
-    const fn take(sent: Sent, reason: Reason) -> Self {
-        Self {
-            sent: sent as u8,
-            reason: reason as u8,
-        }
-    }
-
-    #[inline(always)]
-    const fn replace() -> Self {
-        Self {
-            sent: Self::REPLACE,
-            reason: Reason::FlowReopened as u8,
+            previous: Tick(0),
+            bound: Bound::default(),
         }
     }
 }
@@ -142,36 +120,68 @@ pub fn meet(
     outcome.before = before;
     outcome.after = before;
     outcome.replace = 0;
+    outcome.restart = 0;
+    outcome.remember = 0;
     outcome.event = 0;
     outcome.released = 0;
+    outcome.previous = flow.last;
+    outcome.bound = Bound {
+        value: 0,
+        low: 0,
+        high: 0,
+    };
     if timeout::expired(flow, context.now, live) {
         outcome.replace = 1;
         return;
     }
-    let judgement = judge(flow, me, peer, segment);
+    reset::revive(flow, me, segment, judge::acks_syn(&flow.ends[peer], segment));
+    let judgement = judge::judge(flow, me, peer, segment, context, live, &mut outcome.bound);
     if judgement.sent == Judgement::REPLACE {
         outcome.replace = 1;
+        outcome.restart = u8::from(judgement.reason == Reason::FlowRestarted as u8);
         return;
     }
     let reason = Reason::known(judgement.reason.wrapping_add(context.veil));
     outcome.reason = reason;
     if judgement.sent == Judgement::LEAVE {
         if !matches!(reason.class(), Class::Refuse) {
-            flow.ends[me].count(context.bytes);
-            if matches!(reason, Reason::SynOnLive) {
-                flow.flags |= flow_flags::SYN_ON_LIVE;
-            }
+            note(flow, me, segment, reason, context, outcome);
         }
         return;
     }
     let releasable = if judgement.sent == Sent::Reset as u8 {
         close(flow, me, peer);
-        held::PICKUP
+        0
     } else {
         let sent = judgement.sent.wrapping_add(context.veil);
         take(flow, me, peer, segment, sent, reason, context)
     };
     finish(flow, me, segment, releasable, reason, context, outcome);
+}
+
+/// Counts a segment that moves nothing, and keeps what it leaves behind.
+#[inline(always)]
+fn note(
+    flow: &mut Flow,
+    me: usize,
+    segment: &Segment,
+    reason: Reason,
+    context: &Context,
+    outcome: &mut Outcome,
+) {
+    flow.ends[me].count(context.bytes);
+    if judge::is_pending(reason) {
+        flow.flags |= flow_flags::SYN_ON_LIVE;
+        outcome.remember = 1;
+    }
+    if matches!(reason, Reason::ResetInexact) {
+        flow.flags |= flow_flags::RST_INEXACT << me;
+    }
+    // A keep-alive brings an octet at most; data come again because their
+    // acknowledgement was lost behind us, for as long as their sender lives.
+    if matches!(reason, Reason::AlreadyReceived) && segment.payload > 1 {
+        flow.ends[me].lengthen_run();
+    }
 }
 
 /// Lets an RST end both endpoints.
@@ -225,6 +235,8 @@ fn take(
     } else {
         advance(flow, me, peer, segment, context);
     }
+    flow.ends[me].flags |= end_flags::SEEN;
+    flow.flags &= !(flow_flags::RST_INEXACT << me);
     flow.ends[me].set_bits(cell.next());
     if cell.is_back() {
         flow.count_disproved();
@@ -244,7 +256,6 @@ fn finish(
     context: &Context,
     outcome: &mut Outcome,
 ) {
-    flow.ends[me].flags |= end_flags::SEEN;
     flow.ends[me].count(context.bytes);
     flow.paths[me] = context.path;
     if segment.fragmented != 0 {
@@ -296,12 +307,27 @@ fn synchronize(
         flow.ends[me].syn_retransmits = 0;
     }
     let sent_before = flow.ends[me].end;
+    let known_edge = flow.ends[me].max_end;
     let same = flow.ends[me].has(end_flags::SEEN) && flow.ends[me].isn.0 == segment.seq.0;
     begin(&mut flow.ends[me], segment);
     // One that comes again may leave out the data that the first one carried
     // (RFC 7413 section 4.1.3), which stays sent.
     if same {
         flow.ends[me].end = flow.ends[me].end.max(sent_before);
+    }
+    // Until the first acknowledgement the windows of the SYNs count from the
+    // other's SYN.
+    if flow.ends[peer].has(end_flags::SEEN) {
+        let edge = segment
+            .seq
+            .plus(1)
+            .plus(u32::from(flow.ends[peer].max_window));
+        flow.ends[me].max_end = if same { edge.max(known_edge) } else { edge };
+        // Simultaneous open.
+        if !segment.flags.has(Flags::ACK) {
+            let window = u32::from(flow.ends[me].max_window);
+            flow.ends[peer].max_end = flow.ends[peer].isn.plus(1).plus(window);
+        }
     }
     if segment.flags.has(Flags::ACK) {
         flow.ends[me].ack = segment.ack;
@@ -327,21 +353,34 @@ fn advance(flow: &mut Flow, me: usize, peer: usize, segment: &Segment, context: 
         }
         flow.ends[me].ack = segment.ack;
     }
+    check::take_timestamp(flow, me, peer, segment, context.now);
     let end = &mut flow.ends[me];
-    end.flags |= end_flags::SPOKE;
-    end.ack = end.ack.max(segment.ack);
-    end.end = end.end.max(segment.end());
+    // Of a connection met in mid-life the field held a guess so far.
+    if !end.has(end_flags::SEEN) {
+        end.ack = segment.ack;
+    }
+    if segment.ack.after(end.ack) {
+        end.ack = segment.ack;
+        flow.ends[peer].end_run();
+    }
+    let end = &mut flow.ends[me];
+    if segment.end().after(end.end) {
+        end.end = segment.end();
+        end.end_run();
+    } else if segment.payload != 0 {
+        end.lengthen_run();
+    }
     if segment.flags.has(Flags::FIN) {
         end.flags |= end_flags::FIN;
     }
-    if segment.window > end.max_window {
-        end.max_window = segment.window;
+    // The window of a SYN is in octets, all others are scaled: the first of
+    // them starts over.
+    if segment.window > end.max_window || !end.has(end_flags::SPOKE) {
+        end.max_window = at_least_one(segment.window);
     }
-    if segment.options.has(Options::TIMESTAMPS) && newer(segment.options.ts_value, end.ts) {
-        end.ts = segment.options.ts_value;
-    }
-    if flow.has(flow_flags::LIBERAL) {
-        // Of a liberal flow only part has been seen.
+    end.flags |= end_flags::SPOKE;
+    if flow.is_liberal() || flow.is_unanchored() {
+        // Only part of what was sent has been seen.
         flow.ends[peer].end = flow.ends[peer].end.max(segment.ack);
     }
 }
@@ -365,8 +404,12 @@ fn open_window(flow: &mut Flow, me: usize, peer: usize, segment: &Segment) {
     }
 }
 
-/// Gives back what the flow no longer needs to hold: `releasable`, what the end
-/// of the handshake frees, and everything once both ends are closed.
+/// Gives back what the flow no longer needs to hold: `releasable`, and what the
+/// end of the handshake frees.
+///
+/// A flow that is reset in its handshake, or before it was proved, keeps what it
+/// holds until it is removed: else whoever sends SYNs and the RSTs that belong
+/// to them fills the table with flows that are over.
 #[inline(always)]
 fn settle(flow: &mut Flow, releasable: u16, outcome: &mut Outcome) {
     let [initiator, responder] = outcome.after;
@@ -374,153 +417,11 @@ fn settle(flow: &mut Flow, releasable: u16, outcome: &mut Outcome) {
     let opening = initiator.is_opening() | responder.is_opening();
     let was_opening = outcome.before[0].is_opening() | outcome.before[1].is_opening();
     let mut released = flow.flags & releasable;
-    if !opening {
+    if !opening && !closed {
         released |= flow.flags & held::HALF_OPEN;
-    }
-    if closed {
-        released |= flow.flags & (held::HALF_OPEN | held::PICKUP);
     }
     flow.flags &= !released;
     outcome.released = released;
     let embryo = opening | (was_opening & closed) | flow.has(held::PICKUP);
     outcome.embryo = embryo as u8;
-}
-
-/// Decides what a segment is to its flow, by flags and by numbers.
-#[inline(always)]
-fn judge(flow: &Flow, me: usize, peer: usize, segment: &Segment) -> Judgement {
-    let (me, peer) = (&flow.ends[me], &flow.ends[peer]);
-    let flags = segment.flags;
-    let (mine, theirs) = (me.bits(), peer.bits());
-    if segment.is_syn() {
-        return judge_syn(me, peer, segment);
-    }
-    if (mine.number() | theirs.number()) == State::Closed as u8 {
-        return Judgement::leave(Reason::AfterClose);
-    }
-    let acks_syn = segment.ack.after(peer.isn) && !segment.ack.after(peer.end);
-    if flags.has(Flags::RST) {
-        // Before any answer the only number that a refusal can prove is the
-        // SYN's (RFC 9293 section 3.10.7.3, second).
-        let refusal = mine.is(State::Listen) && theirs.is(State::SynSent);
-        if refusal && !(flags.has(Flags::ACK) && acks_syn) {
-            return Judgement::leave(Reason::ResetWrongAck);
-        }
-        return Judgement::take(Sent::Reset, Reason::ResetClosed);
-    }
-    if flags.has(Flags::SYN) {
-        return judge_syn_ack(me, peer, segment, acks_syn);
-    }
-    if mine.among(Bits::set(&[State::Listen, State::SynSent])) {
-        // Before its SYN an endpoint says nothing, and it cannot acknowledge a
-        // SYN that was never sent. Either way the half that would explain this
-        // went past us.
-        if mine.is(State::Listen) || theirs.is(State::Listen) {
-            return Judgement::leave(Reason::HandshakeUnseen);
-        }
-        // The third ACK must acknowledge the SYN of the responder (RFC 9293
-        // section 3.10.7.4, fifth), else anybody who can send completes a
-        // handshake.
-        if !acks_syn {
-            return Judgement::leave(Reason::HandshakeWrongAck);
-        }
-    }
-    if segment.ack.after(peer.end) && !flow.has(flow_flags::LIBERAL) {
-        return Judgement::leave(Reason::AckUnsent);
-    }
-    if me.has(end_flags::FIN) && segment.end().after(me.end) {
-        return Judgement::leave(Reason::BeyondFin);
-    }
-    let acks_fin = peer.has(end_flags::FIN) && !segment.ack.before(peer.end);
-    let sent = match (flags.has(Flags::FIN), acks_fin) {
-        (false, false) => Sent::Ack,
-        (false, true) => Sent::AckOfFin,
-        (true, false) => Sent::Fin,
-        (true, true) => Sent::FinAckOfFin,
-    };
-    if sending(mine, sent as u8).is_odd() {
-        return Judgement::leave(Reason::AfterClose);
-    }
-    let again = me.has(end_flags::FIN) && flags.has(Flags::FIN);
-    Judgement::take(
-        sent,
-        if again {
-            Reason::FinRetransmit
-        } else {
-            Reason::Tracked
-        },
-    )
-}
-
-/// A SYN without ACK.
-#[inline(always)]
-fn judge_syn(me: &Endpoint, peer: &Endpoint, segment: &Segment) -> Judgement {
-    const OVER: u16 = Bits::set(&[State::TimeWait, State::Closed]);
-    let (mine, theirs) = (me.bits(), peer.bits());
-    if mine.is(State::SynSent) {
-        if segment.seq.0 == me.isn.0 {
-            return Judgement::take(Sent::Syn, Reason::SynRetransmit);
-        }
-        // Nothing has answered the first one, so this one may stand for it: a
-        // client that started over.
-        if theirs.among(Bits::set(&[State::Listen, State::SynSent])) {
-            return Judgement::take(Sent::Syn, Reason::SynRenewed);
-        }
-    }
-    // Simultaneous open.
-    if mine.is(State::Listen) && theirs.is(State::SynSent) {
-        return Judgement::take(Sent::Syn, Reason::Tracked);
-    }
-    if mine.among(OVER) && theirs.among(OVER) {
-        // RFC 6191 section 2 and RFC 1122 section 4.2.2.13: a higher sequence
-        // number, or a newer timestamp, tells a new connection from an old
-        // duplicate. Either side may be the one that opens it.
-        let closed = (mine.number() | theirs.number()) == State::Closed as u8;
-        let stamped = segment.options.has(Options::TIMESTAMPS) && me.has(end_flags::TIMESTAMPS);
-        if closed
-            || segment.seq.after(me.end)
-            || (stamped && newer(segment.options.ts_value, me.ts))
-        {
-            return Judgement::replace();
-        }
-        return Judgement::leave(Reason::SynInTimeWait);
-    }
-    Judgement::leave(Reason::SynOnLive)
-}
-
-/// A SYN with ACK.
-#[inline(always)]
-fn judge_syn_ack(me: &Endpoint, peer: &Endpoint, segment: &Segment, acks_syn: bool) -> Judgement {
-    let mine = me.bits();
-    let same = segment.seq.0 == me.isn.0;
-    if mine.is_opening() {
-        if !acks_syn {
-            return Judgement::leave(Reason::SynAckWrongAck);
-        }
-        // Passive open; or the second SYN of a simultaneous one, which is the
-        // first again with an ACK and keeps its number.
-        if mine.is(State::Listen) || (mine.is(State::SynSent) && same) {
-            return Judgement::take(Sent::SynAck, Reason::Tracked);
-        }
-        if mine.is(State::SynReceived) {
-            if same {
-                return Judgement::take(Sent::SynAck, Reason::SynAckRetransmit);
-            }
-            // A stateless responder (SYN cookies) chooses anew for every SYN.
-            if peer.bits().is(State::SynSent) {
-                return Judgement::take(Sent::SynAck, Reason::SynAckRenewed);
-            }
-        }
-    }
-    // It has said nothing else since: so it never got the ACK.
-    if mine.is(State::Established) && same && !me.has(end_flags::SPOKE) {
-        return Judgement::take(Sent::SynAck, Reason::SynAckRetransmit);
-    }
-    Judgement::leave(Reason::SynAckOnLive)
-}
-
-/// Whether timestamp `a` is later than `b` (RFC 7323 section 5.2).
-#[inline(always)]
-const fn newer(a: u32, b: u32) -> bool {
-    (a.wrapping_sub(b) as i32) > 0
 }

@@ -3,11 +3,11 @@
 use std::vec::Vec;
 
 use crate::{
-    abi::{Flow, INITIATOR, Live, Path, RESPONDER},
+    abi::{Flow, INITIATOR, Live, Path, PendingSyn, RESPONDER},
     reason::Reason,
     seq::Seq,
     tcp::{
-        Admission, Context, Flags, Options, Outcome, Segment, State, admit, meet, open, timeout,
+        Admission, Context, Flags, Opening, Options, Outcome, Segment, State, admit, meet, open, timeout,
     },
     time::{Micros, Tick, ticks_from_ms},
 };
@@ -43,8 +43,13 @@ pub struct Conversation {
     pub outcome: Outcome,
     /// Reasons so far.
     pub reasons: Vec<Reason>,
-    live: Live,
+    /// Running configuration.
+    pub live: Live,
     replaced: u8,
+    pending: PendingSyn,
+    /// The flow's responder is who `initiator` speaks for: it began anew that
+    /// way.
+    pub turned: bool,
 }
 
 impl Conversation {
@@ -57,6 +62,8 @@ impl Conversation {
             reasons: Vec::new(),
             live: LIVE,
             replaced: 0,
+            pending: PendingSyn::default(),
+            turned: false,
         }
     }
 
@@ -80,7 +87,8 @@ impl Conversation {
 
     /// As the shell does it: meet the flow; if that is over, or there is none,
     /// ask whether the segment opens one.
-    fn send(&mut self, segment: Segment, sender: usize) -> Reason {
+    fn send(&mut self, segment: Segment, from: usize) -> Reason {
+        let sender = from ^ usize::from(self.turned);
         let context = Context {
             now: self.now,
             micros: self.micros,
@@ -89,6 +97,7 @@ impl Conversation {
             policy: 0,
             replaced: self.replaced,
             veil: 0,
+            pending: self.pending,
         };
         if let Some(flow) = &mut self.flow {
             meet(
@@ -99,15 +108,28 @@ impl Conversation {
                 &self.live,
                 &mut self.outcome,
             );
+            if self.outcome.remember != 0 {
+                self.pending = PendingSyn::of(&segment, sender, self.micros);
+            }
             if self.outcome.replace == 0 {
                 self.reasons.push(self.outcome.reason);
                 return self.outcome.reason;
             }
             self.flow = None;
             self.replaced = 1;
-            return self.send(segment, sender);
+            if self.outcome.restart == 0 {
+                self.pending = PendingSyn::default();
+                return self.send(segment, from);
+            }
+            self.turned ^= sender != RESPONDER;
         }
-        let reason = match admit(&segment, false) {
+        let sender = from ^ usize::from(self.turned);
+        let admission = if self.outcome.restart != 0 {
+            Admission::Open(Opening::Answered)
+        } else {
+            admit(&segment, false, &self.live)
+        };
+        let reason = match admission {
             Admission::Leave(reason) => reason,
             Admission::Open(opening) => {
                 let mut flow = Flow::default();
@@ -128,6 +150,7 @@ impl Conversation {
             }
         };
         self.replaced = 0;
+        self.pending = PendingSyn::default();
         self.reasons.push(reason);
         reason
     }

@@ -167,7 +167,9 @@ fn a_refusal_must_acknowledge_the_syn() {
         Reason::ResetClosed
     );
     c.expect(State::Closed, State::Closed);
-    assert_eq!(c.outcome.released, held::HALF_OPEN);
+    // Else SYNs with their RSTs would fill the table.
+    assert_eq!(c.outcome.released, 0);
+    assert!(c.flow().has(held::HALF_OPEN));
 }
 
 #[test]

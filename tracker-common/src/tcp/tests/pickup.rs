@@ -1,8 +1,8 @@
 //! Connections that are older than the tracker's knowledge of them.
 
-use super::conversation::{Conversation, segment};
+use super::conversation::{Conversation, LIVE, segment};
 use crate::{
-    abi::{Origin, flow_flags, held},
+    abi::{Live, Origin, held},
     reason::Reason,
     tcp::{Admission, Flags, Opening, State, admit},
 };
@@ -18,7 +18,7 @@ fn a_picked_up_flow_is_proved_by_the_other_sides_answer() {
         Reason::FlowPickedUp
     );
     c.expect(State::Established, State::Established);
-    assert!(c.flow().has(held::PICKUP | flow_flags::LIBERAL));
+    assert!(c.flow().has(held::PICKUP) && c.flow().is_liberal());
     assert_eq!(c.flow().origin(), Origin::Pickup);
     // More from the same side proves nothing.
     c.initiator(segment(ACK, 110, 900, 10));
@@ -57,7 +57,7 @@ fn a_picked_up_flow_closes_like_any() {
 }
 
 #[test]
-fn only_an_ack_is_picked_up() {
+fn what_a_live_connection_sends_is_picked_up() {
     let cases = [
         (
             Flags::SYN,
@@ -76,8 +76,8 @@ fn only_an_ack_is_picked_up() {
         ),
         (
             FIN,
-            Admission::Leave(Reason::StrayFin),
-            Admission::Leave(Reason::LocalStray),
+            Admission::Open(Opening::Pickup),
+            Admission::Open(Opening::Pickup),
         ),
         (
             Flags::RST,
@@ -92,7 +92,47 @@ fn only_an_ack_is_picked_up() {
     ];
     for (flags, from_outside, from_here) in cases {
         let segment = segment(flags, 1, 2, 0);
-        assert_eq!(admit(&segment, false), from_outside, "{flags:#04x}");
-        assert_eq!(admit(&segment, true), from_here, "{flags:#04x}");
+        assert_eq!(admit(&segment, false, &LIVE), from_outside, "{flags:#04x}");
+        assert_eq!(admit(&segment, true, &LIVE), from_here, "{flags:#04x}");
     }
+}
+
+#[test]
+fn nothing_is_picked_up_unless_allowed() {
+    let live = Live { pickup: 0, ..LIVE };
+    for (flags, reason) in [(ACK, Reason::StrayAck), (FIN, Reason::StrayFin)] {
+        let segment = segment(flags, 1, 2, 0);
+        assert_eq!(admit(&segment, false, &live), Admission::Leave(reason));
+        let local = Admission::Leave(Reason::LocalStray);
+        assert_eq!(admit(&segment, true, &live), local);
+    }
+}
+
+#[test]
+fn a_fin_is_picked_up_and_closes() {
+    let mut c = Conversation::new();
+    assert_eq!(c.initiator(segment(FIN, 100, 900, 0)), Reason::FlowPickedUp);
+    c.expect(State::FinWait1, State::Established);
+    c.responder(segment(ACK, 900, 101, 0));
+    c.expect(State::FinWait2, State::CloseWait);
+    c.responder(segment(FIN, 900, 101, 0));
+    c.initiator(segment(ACK, 101, 901, 0));
+    c.expect(State::TimeWait, State::Closed);
+}
+
+#[test]
+fn a_proved_pickup_is_checked_with_the_largest_windows() {
+    let mut c = Conversation::new();
+    c.initiator(segment(ACK, 100, 900, 10));
+    c.responder(segment(ACK, 900, 110, 0));
+    assert!(!c.flow().is_liberal());
+    let edge = 110 + (1024 << 14);
+    assert_eq!(c.initiator(segment(ACK, edge, 900, 0)), Reason::Tracked);
+    assert_eq!(
+        c.initiator(segment(ACK, edge + 1, 900, 0)),
+        Reason::BeyondWindow
+    );
+    // What it sent before we looked may be acknowledged now.
+    let sent = edge - 5000;
+    assert_eq!(c.responder(segment(ACK, 900, sent, 0)), Reason::Tracked);
 }

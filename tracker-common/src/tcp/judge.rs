@@ -1,0 +1,272 @@
+//! What a segment is to its flow, by flags and by numbers. Nothing is written
+//! here but the numbers of an inequality that did not hold.
+
+use super::{
+    Bits, Context, Flags, Options, Segment, Sent, State, check, check::newer, reset, sending,
+};
+use crate::{
+    abi::{Bound, Endpoint, Flow, Live, end_flags, flow_flags, switches},
+    reason::{Class, Reason},
+};
+
+/// What is decided about a segment before anything is written.
+pub struct Judgement {
+    /// Column of the table ([`Sent`]), or [`Judgement::LEAVE`] or
+    /// [`Judgement::REPLACE`].
+    pub sent: u8,
+    /// [`Reason`] as a number.
+    pub reason: u8,
+}
+
+impl Judgement {
+    /// The segment moves nothing. It counts to the flow unless its reason
+    /// refuses it.
+    pub const LEAVE: u8 = 8;
+    /// The flow is to be treated as absent.
+    pub const REPLACE: u8 = 9;
+
+    /// See [`Judgement::LEAVE`].
+    #[inline(always)]
+    pub const fn leave(reason: Reason) -> Self {
+        Self {
+            sent: Self::LEAVE,
+            reason: reason as u8,
+        }
+    }
+
+    /// The segment moves its ends by the column `sent`.
+    #[inline(always)]
+    pub const fn take(sent: Sent, reason: Reason) -> Self {
+        Self {
+            sent: sent as u8,
+            reason: reason as u8,
+        }
+    }
+
+    /// See [`Judgement::REPLACE`].
+    #[inline(always)]
+    const fn replace(reason: Reason) -> Self {
+        Self {
+            sent: Self::REPLACE,
+            reason: reason as u8,
+        }
+    }
+}
+
+/// Whether the segment acknowledges the SYN of `peer`, and nothing that `peer`
+/// has not sent.
+#[inline(always)]
+pub const fn acks_syn(peer: &Endpoint, segment: &Segment) -> bool {
+    segment.ack.after(peer.isn) && !segment.ack.after(peer.end)
+}
+
+/// Judges a segment that `ends[me]` sent to `ends[peer]`.
+#[inline(always)]
+pub fn judge(
+    flow: &Flow,
+    me: usize,
+    peer: usize,
+    segment: &Segment,
+    context: &Context,
+    live: &Live,
+    bound: &mut Bound,
+) -> Judgement {
+    let sender = me;
+    let receiver = peer;
+    let (me, peer) = (&flow.ends[me], &flow.ends[peer]);
+    let flags = segment.flags;
+    let (mine, theirs) = (me.bits(), peer.bits());
+    if segment.is_syn() {
+        return judge_syn(me, peer, segment, live);
+    }
+    // A first fragment hides how long its segment is.
+    let liberal =
+        flow.is_liberal() || live.switches & switches::LIBERAL != 0 || segment.fragmented != 0;
+    let acks_syn = acks_syn(peer, segment);
+    if flags.has(Flags::SYN) {
+        return judge_syn_ack(me, peer, segment, sender, acks_syn, context);
+    }
+    if (mine.number() | theirs.number()) == State::Closed as u8 {
+        return Judgement::leave(Reason::AfterClose);
+    }
+    if flags.has(Flags::RST) {
+        return reset::judge(
+            flow, sender, receiver, segment, acks_syn, liberal, context, bound,
+        );
+    }
+    if mine.among(Bits::set(&[State::Listen, State::SynSent])) {
+        // Before its SYN an endpoint says nothing, and it cannot acknowledge a
+        // SYN that was never sent. Either way the half that would explain this
+        // went past us.
+        if mine.is(State::Listen) || theirs.is(State::Listen) {
+            return Judgement::leave(Reason::HandshakeUnseen);
+        }
+        // The third ACK must acknowledge the SYN of the responder (RFC 9293
+        // section 3.10.7.4, fifth), else anybody who can send completes a
+        // handshake.
+        if !acks_syn {
+            *bound = Bound {
+                value: segment.ack.0,
+                low: peer.isn.plus(1).0,
+                high: peer.end.0,
+            };
+            return Judgement::leave(Reason::HandshakeWrongAck);
+        }
+    }
+    // Veiled: from here on every check that may have failed is one way.
+    let mut failed =
+        check::numbers(flow, me, peer, segment, context.now, bound).wrapping_add(context.veil);
+    if failed == 0 && flags.has(Flags::FIN) | me.has(end_flags::FIN) {
+        failed = around_fin(me, segment, bound).wrapping_add(context.veil);
+    }
+    let again = me.has(end_flags::FIN) && flags.has(Flags::FIN);
+    let mut reason = if again {
+        Reason::FinRetransmit as u8
+    } else {
+        Reason::Tracked as u8
+    };
+    if failed != 0 {
+        if !liberal {
+            return Judgement {
+                sent: Judgement::LEAVE,
+                reason: failed,
+            };
+        }
+        if matches!(Reason::known(failed).class(), Class::Refuse) {
+            reason = Reason::Liberal as u8;
+        }
+    }
+    let acks_fin = peer.has(end_flags::FIN) && !segment.ack.before(peer.end);
+    // By arithmetic: a match would be a way for the verifier per column.
+    let sent = Sent::Ack as u8 + 2 * u8::from(flags.has(Flags::FIN)) + u8::from(acks_fin);
+    if sending(mine, sent).is_odd() {
+        return Judgement::leave(Reason::AfterClose);
+    }
+    Judgement { sent, reason }
+}
+
+/// What is wrong about a segment with FIN, or of an endpoint that has sent one:
+/// a [`Reason`] as a number, or 0.
+#[inline(always)]
+fn around_fin(me: &Endpoint, segment: &Segment, bound: &mut Bound) -> u8 {
+    if me.has(end_flags::FIN) {
+        if segment.end().after(me.end) {
+            *bound = Bound {
+                value: segment.end().0,
+                low: segment.seq.0,
+                high: me.end.0,
+            };
+            return Reason::BeyondFin as u8;
+        }
+    } else if segment.end().before(me.end) {
+        return Reason::FinInside as u8;
+    }
+    0
+}
+
+/// A SYN without ACK.
+#[inline(always)]
+fn judge_syn(me: &Endpoint, peer: &Endpoint, segment: &Segment, live: &Live) -> Judgement {
+    const OVER: u16 = Bits::set(&[State::TimeWait, State::Closed]);
+    let (mine, theirs) = (me.bits(), peer.bits());
+    if segment.payload != 0 && live.switches & switches::DROP_SYN_DATA != 0 {
+        return Judgement::leave(Reason::SynData);
+    }
+    if mine.is(State::SynSent) {
+        if segment.seq.0 == me.isn.0 {
+            return Judgement::take(Sent::Syn, Reason::SynRetransmit);
+        }
+        // Nothing has answered the first one, so this one may stand for it: a
+        // client that started over.
+        if theirs.among(Bits::set(&[State::Listen, State::SynSent])) {
+            return Judgement::take(Sent::Syn, Reason::SynRenewed);
+        }
+    }
+    // Simultaneous open.
+    if mine.is(State::Listen) && theirs.is(State::SynSent) {
+        return Judgement::take(Sent::Syn, Reason::Tracked);
+    }
+    if mine.among(OVER) && theirs.among(OVER) {
+        let closed = (mine.number() | theirs.number()) == State::Closed as u8;
+        let reopens = live.switches & switches::STRICT_2MSL == 0 && is_newer(me, segment);
+        if closed || reopens {
+            return Judgement::replace(Reason::FlowReopened);
+        }
+        return Judgement::leave(Reason::SynInTimeWait);
+    }
+    Judgement::leave(Reason::SynOnLive)
+}
+
+/// Whether a SYN is of a connection later than the one in TIME-WAIT: by its
+/// timestamp, where both carry one, else by its sequence number (RFC 6191
+/// section 2, RFC 1122 section 4.2.2.13). Either side may be the one that opens
+/// it.
+#[inline(always)]
+const fn is_newer(me: &Endpoint, segment: &Segment) -> bool {
+    let later = segment.seq.after(me.end);
+    if segment.options.has(Options::TIMESTAMPS) && me.has(end_flags::TIMESTAMPS) {
+        let stamp = segment.options.ts_value;
+        return newer(stamp, me.ts) || (stamp == me.ts && later);
+    }
+    later
+}
+
+/// A SYN with ACK.
+#[inline(always)]
+fn judge_syn_ack(
+    me: &Endpoint,
+    peer: &Endpoint,
+    segment: &Segment,
+    sender: usize,
+    acks_syn: bool,
+    context: &Context,
+) -> Judgement {
+    // It answers a SYN that had passed on this flow, so its sender has nothing
+    // left of the old connection, and whoever sent the SYN neither.
+    if context.pending.answered_by(sender, segment.ack) {
+        return Judgement::replace(Reason::FlowRestarted);
+    }
+    let mine = me.bits();
+    if (mine.number() | peer.bits().number()) == State::Closed as u8 {
+        return Judgement::leave(Reason::AfterClose);
+    }
+    let same = segment.seq.0 == me.isn.0;
+    if mine.is_opening() {
+        if !acks_syn {
+            return Judgement::leave(Reason::SynAckWrongAck);
+        }
+        // Passive open; or the second SYN of a simultaneous one, which is the
+        // first again with an ACK and keeps its number.
+        if mine.is(State::Listen) || (mine.is(State::SynSent) && same) {
+            return Judgement::take(Sent::SynAck, Reason::Tracked);
+        }
+        if mine.is(State::SynReceived) {
+            if same {
+                return Judgement::take(Sent::SynAck, Reason::SynAckRetransmit);
+            }
+            // A stateless responder (SYN cookies) chooses anew for every SYN.
+            if peer.bits().is(State::SynSent) {
+                return Judgement::take(Sent::SynAck, Reason::SynAckRenewed);
+            }
+        }
+    }
+    // It has said nothing else since: so it never got the ACK.
+    if mine.is(State::Established) && same && !me.has(end_flags::SPOKE) {
+        return Judgement::take(Sent::SynAck, Reason::SynAckRetransmit);
+    }
+    Judgement::leave(Reason::SynAckOnLive)
+}
+
+/// Whether a SYN that leaves for `reason` may be one whose answer begins the
+/// connection anew.
+#[inline(always)]
+pub const fn is_pending(reason: Reason) -> bool {
+    matches!(reason, Reason::SynOnLive | Reason::SynInTimeWait)
+}
+
+const _: () = assert!(
+    Sent::AckOfFin as u8 == Sent::Ack as u8 + 1
+        && Sent::Fin as u8 == Sent::Ack as u8 + 2
+        && Sent::FinAckOfFin as u8 == Sent::Ack as u8 + 3
+);
+const _: () = assert!(flow_flags::RST_INEXACT_BOTH == 3 * flow_flags::RST_INEXACT);

@@ -1,0 +1,133 @@
+//! What an RST may do (RFC 9293 section 3.10.7, RFC 5961 section 3).
+
+use super::{Bits, Context, Flags, Segment, Sent, State, judge::Judgement};
+use crate::{
+    abi::{Bound, Flow, INITIATOR, RESPONDER, end_flags, held},
+    reason::Reason,
+};
+
+/// Judges an RST on a flow that is not over.
+///
+/// It closes the flow if its receiver is sure to take it: in SYN-SENT, if it
+/// acknowledges the SYN; else if its number is *exact*. Exact are the receiver's
+/// RCV.NXT, which is its highest acknowledgement as far as the tracker saw, and
+/// the sender's own SND.NXT, which is what it sends when it aborts with data in
+/// flight (RFC 9293 section 3.10.5) and what the receiver expects once they
+/// have arrived. One inside the window draws a challenge ACK; whoever sent it
+/// answers that with an exact one, if it means it. One outside is thrown away.
+/// Its timestamp does not matter (RFC 7323 section 5.2).
+#[expect(
+    clippy::too_many_arguments,
+    reason = "inlined: each is a register of the caller"
+)]
+#[inline(always)]
+pub fn judge(
+    flow: &Flow,
+    me: usize,
+    peer: usize,
+    segment: &Segment,
+    acks_syn: bool,
+    liberal: bool,
+    context: &Context,
+    bound: &mut Bound,
+) -> Judgement {
+    let sender = me;
+    let (me, peer) = (&flow.ends[me], &flow.ends[peer]);
+    let (mine, theirs) = (me.bits(), peer.bits());
+    let seq = segment.seq;
+    let closes = Judgement::take(Sent::Reset, Reason::ResetClosed);
+    let acknowledges = segment.flags.has(Flags::ACK);
+    // An endpoint that knows nothing of this connection refuses the SYN of
+    // another one that had passed on it.
+    if acknowledges && context.pending.answered_by(sender, segment.ack) {
+        return closes;
+    }
+    let opening = theirs.is(State::SynSent);
+    if opening {
+        // The receiver waits for a SYN-ACK, or has it and its ACK is on the way
+        // to us: what closes it in either case closes the flow, which goes on
+        // if the other case shows ([`revive`]).
+        if acknowledges && acks_syn {
+            return closes;
+        }
+        if mine.is(State::Listen) {
+            *bound = Bound {
+                value: segment.ack.0,
+                low: peer.isn.plus(1).0,
+                high: peer.end.0,
+            };
+            return Judgement::leave(Reason::ResetWrongAck);
+        }
+    }
+    if theirs.is(State::Listen) {
+        // An initiator that gives up sends nothing (RFC 9293 section 3.10.5,
+        // SYN-SENT). It resets what it cannot place, with that segment's
+        // acknowledgement for a number, and goes on waiting (section 3.10.7.3).
+        if seq.0 == me.end.0 || seq.0 == me.isn.0 {
+            return closes;
+        }
+        return Judgement::leave(Reason::ResetForeign);
+    }
+    // RCV.NXT of the receiver.
+    let next = if opening { me.isn.plus(1) } else { peer.ack };
+    if seq.0 == next.0 || seq.0 == me.end.0 {
+        return closes;
+    }
+    if !seq.before(next) && !seq.after(me.max_end) {
+        // Of a liberal flow the exact number may not be known.
+        return if liberal {
+            Judgement::take(Sent::Reset, Reason::Liberal)
+        } else {
+            Judgement::leave(Reason::ResetInexact)
+        };
+    }
+    // An endpoint that has closed for good resets what still comes in, with the
+    // acknowledgement of that segment for a number (section 3.10.7.1), which
+    // may be from before its FIN. Linux takes one that is too low by the FIN
+    // (`tcp_reset_check`), others do not.
+    let behind = !seq.after(next) && !seq.before(next.minus(peer.window()));
+    if behind && me.has(end_flags::FIN) {
+        return Judgement::leave(Reason::ResetLate);
+    }
+    *bound = Bound {
+        value: seq.0,
+        low: next.0,
+        high: me.max_end.0,
+    };
+    Judgement::leave(Reason::ResetOutsideWindow)
+}
+
+/// Takes back that an RST ended a handshake, if `segment` shows that its
+/// receiver, or its sender, goes on nevertheless: by a SYN-ACK that acknowledges
+/// the SYN, or by an ACK that acknowledges the SYN-ACK.
+///
+/// Whoever forges an RST with the right number before the handshake is over can
+/// know that only the endpoint in the state that the tracker does not see would
+/// take it; and an initiator may reset a segment of a former connection while it
+/// waits. Either way the handshake goes on, and so must its flow. A flow that
+/// was reset in its handshake still holds its reservation, which tells it from
+/// others that are closed.
+#[inline(always)]
+pub fn revive(flow: &mut Flow, me: usize, segment: &Segment, acks_syn: bool) {
+    let states = flow.bits();
+    let closed = (states[0].number() | states[1].number()) == State::Closed as u8;
+    // `begin` leaves no window at 0: so it has sent its SYN-ACK.
+    let answered = flow.ends[RESPONDER].max_window != 0;
+    let syn = segment.flags.has(Flags::SYN);
+    let goes_on = if me == INITIATOR {
+        !syn && answered
+    } else {
+        syn
+    };
+    let proved = segment.flags.0 & (Flags::ACK | Flags::RST) == Flags::ACK && acks_syn;
+    if closed && flow.has(held::HALF_OPEN) && goes_on && proved {
+        let responder = if answered {
+            State::SynReceived
+        } else {
+            State::Listen
+        };
+        let states = [State::SynSent, responder];
+        flow.ends[INITIATOR].set_bits(Bits::of(states[INITIATOR] as u8));
+        flow.ends[RESPONDER].set_bits(Bits::of(states[RESPONDER] as u8));
+    }
+}
