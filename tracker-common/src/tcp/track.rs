@@ -144,6 +144,9 @@ pub fn meet(
     let reason = Reason::known(judgement.reason.wrapping_add(context.veil));
     outcome.reason = reason;
     if judgement.sent == Judgement::LEAVE {
+        // Nothing is revived by a segment that moves nothing.
+        flow.ends[INITIATOR].set_bits(before[INITIATOR]);
+        flow.ends[RESPONDER].set_bits(before[RESPONDER]);
         if !matches!(reason.class(), Class::Refuse) {
             note(flow, me, segment, reason, context, outcome);
         }
