@@ -1,0 +1,395 @@
+//! `tracker replay`: the connections of captures.
+
+use std::{
+    cell::RefCell,
+    fs::File,
+    io::{self, Read, Write},
+    path::Path,
+};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use tracker_common::{
+    abi::{Live, Role, switches},
+    reason::Reason,
+    time::TICK_NS,
+};
+
+use super::counted;
+use crate::{
+    cli::{At, ListFormat, ReplayArgs, ReplayPickup, RoleChoice},
+    replay::{
+        Beside, Ended, Entry, Id, Judged, Progress, Replay, Stats, Table,
+        capture::{Capture, Fault},
+        trace,
+    },
+    view::{Clock, Details, Listing, LocalAddresses, Names, Row},
+};
+
+/// Packets between two looks at the progress.
+const LOOK_EVERY: u64 = 1 << 12;
+
+/// Writes the flows of the captures to `out`, and what there is to say about
+/// the captures to stderr.
+pub fn replay(args: &ReplayArgs, out: &mut impl Write, colours: bool) -> Result<()> {
+    if let Err(error) = args.check() {
+        error.exit();
+    }
+    let role = match args.role {
+        RoleChoice::Host => Role::Host,
+        RoleChoice::Gateway => Role::Gateway,
+    };
+    let table = Table::new(live(args), role);
+    let beside = args
+        .kernel
+        .then(|| Beside::load(&table, role))
+        .transpose()?;
+    let mut replay = Replay::new(table, role, beside);
+    let shared = RefCell::new(out);
+    let names = Names::default();
+    let mut report = Report::new(args, Shared(&shared), &names, colours);
+    let mut faults = Vec::new();
+    let mut failed = None;
+    for (index, path) in args.files.iter().enumerate() {
+        if !args.continued || index == 0 {
+            replay.begin()?;
+            report.begin(path)?;
+        }
+        match read(path, &mut replay, &mut report) {
+            Ok(()) => {}
+            Err(Stop::Fault(fault)) => faults.push(anyhow!(fault).context(name(path))),
+            Err(Stop::Failed(error)) => failed = Some(error.context(name(path))),
+        }
+        let last = failed.is_some() || index + 1 == args.files.len();
+        if !args.continued || last {
+            if failed.is_none() {
+                failed = replay.settle().err().map(|error| error.context(name(path)));
+            }
+            report.flows(&mut replay)?;
+        }
+        if failed.is_some() {
+            break;
+        }
+    }
+    report.end()?;
+    tell(args, &replay);
+    match failed {
+        Some(error) => Err(error),
+        None => conclude(faults, args.files.len()),
+    }
+}
+
+/// The brain's settings.
+fn live(args: &ReplayArgs) -> Live {
+    // As `tracker run` has them by default.
+    let limit = (args.capacity / 8).clamp(1, 65_536);
+    Live {
+        capacity: args.capacity,
+        half_open_limit: limit,
+        pickup_limit: limit,
+        ring_slots: limit,
+        pickup: u8::from(args.pickup == ReplayPickup::Loose),
+        switches: if args.liberal { switches::LIBERAL } else { 0 },
+        ..Live::observing(args.profile)
+    }
+}
+
+/// What ends the reading of a file before its end.
+enum Stop {
+    /// The file.
+    Fault(Fault),
+    /// Something else.
+    Failed(anyhow::Error),
+}
+
+impl From<Fault> for Stop {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl From<anyhow::Error> for Stop {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// What a file is called in messages.
+fn name(path: &Path) -> String {
+    if path.as_os_str() == "-" {
+        "stdin".to_owned()
+    } else {
+        path.display().to_string()
+    }
+}
+
+/// Lets the packets of one file pass.
+fn read<W: Write>(
+    path: &Path,
+    replay: &mut Replay,
+    report: &mut Report<'_, W>,
+) -> Result<(), Stop> {
+    let (input, length): (Box<dyn Read>, _) = if path.as_os_str() == "-" {
+        (Box::new(io::stdin().lock()), None)
+    } else {
+        let file = File::open(path).context("cannot open it")?;
+        let length = file.metadata().context("cannot examine it")?.len();
+        (Box::new(file), (length > 0).then_some(length))
+    };
+    let mut progress = Progress::new(length, report.is_on_terminal());
+    let mut capture = Capture::open(input)?;
+    replay.begin_capture();
+    let mut packets = 0_u64;
+    loop {
+        if packets.is_multiple_of(LOOK_EVERY) {
+            progress.set(capture.position());
+        }
+        packets += 1;
+        let Some(record) = capture.next()? else {
+            return Ok(());
+        };
+        let judged = replay.packet(&record, |ended| report.ended(&ended))?;
+        report.packet(&judged)?;
+    }
+}
+
+/// One stdout for all that write to it.
+struct Shared<'a, W>(&'a RefCell<W>);
+
+impl<W> Clone for Shared<'_, W> {
+    fn clone(&self) -> Self {
+        Self(self.0)
+    }
+}
+
+impl<W: Write> Write for Shared<'_, W> {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        self.0.borrow_mut().write(octets)
+    }
+
+    fn write_all(&mut self, octets: &[u8]) -> io::Result<()> {
+        self.0.borrow_mut().write_all(octets)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.borrow_mut().flush()
+    }
+}
+
+/// What goes to stdout.
+struct Report<'a, W: Write> {
+    args: &'a ReplayArgs,
+    out: Shared<'a, W>,
+    names: &'a Names,
+    colours: bool,
+    live: Live,
+    /// One for all files where a machine reads it, else one for each.
+    listing: Option<Listing<'a, Shared<'a, W>>>,
+}
+
+impl<'a, W: Write> Report<'a, W> {
+    fn new(args: &'a ReplayArgs, out: Shared<'a, W>, names: &'a Names, colours: bool) -> Self {
+        Self {
+            args,
+            out,
+            names,
+            colours,
+            live: live(args),
+            listing: None,
+        }
+    }
+
+    const fn is_table(&self) -> bool {
+        matches!(self.args.output, ListFormat::Table)
+    }
+
+    /// Whether lines of packets go where progress would be shown.
+    const fn is_on_terminal(&self) -> bool {
+        self.args.trace
+    }
+
+    /// Begins with a file.
+    fn begin(&mut self, path: &Path) -> Result<()> {
+        if self.is_table() && self.args.files.len() > 1 && !self.args.continued {
+            writeln!(self.out, "{}:", name(path))?;
+        }
+        if self.listing.is_none() {
+            let format = match self.args.output {
+                // An array could not hold lines.
+                ListFormat::Json if self.args.trace => ListFormat::Ndjson,
+                format => format,
+            };
+            let begin = if self.args.details {
+                Listing::begin_detailed
+            } else {
+                Listing::begin
+            };
+            self.listing = Some(begin(
+                format,
+                self.out.clone(),
+                self.names,
+                LocalAddresses::default(),
+                self.colours,
+            )?);
+        }
+        Ok(())
+    }
+
+    /// Writes the line of a packet, where lines are wanted.
+    fn packet(&mut self, judged: &Judged<'_>) -> Result<()> {
+        if !self.args.trace {
+            return Ok(());
+        }
+        if self.is_table() {
+            trace::line(&mut self.out, judged)?;
+        } else {
+            trace::object(&mut self.out, judged)?;
+        }
+        Ok(())
+    }
+
+    /// Lists a flow that has ended, where those are wanted.
+    fn ended(&mut self, ended: &Ended) -> Result<()> {
+        if self.args.at != At::Expired {
+            return Ok(());
+        }
+        // As it was a moment before: an expired flow is none.
+        let at_ns = ended.at_ns.saturating_sub(TICK_NS);
+        self.row(&ended.id, &ended.entry, at_ns)
+    }
+
+    fn row(&mut self, id: &Id, entry: &Entry, at_ns: u64) -> Result<()> {
+        let (key, clock) = (id.key(), Clock::new(at_ns, self.live));
+        let Some(row) = Row::new(id.family(), &key, &entry.flow, &clock) else {
+            return Ok(());
+        };
+        let Some(listing) = &mut self.listing else {
+            return Ok(());
+        };
+        if self.args.details {
+            let details = Details {
+                history: entry.history.as_deref().copied(),
+                refusal: entry.refusal.as_deref().copied(),
+            };
+            Ok(listing.detailed_row(&row, &details)?)
+        } else {
+            Ok(listing.row(&row)?)
+        }
+    }
+
+    /// Lists what is left when the last packet has passed.
+    fn flows(&mut self, replay: &mut Replay) -> Result<()> {
+        match self.args.at {
+            At::Expired => replay.run_out(|ended| self.ended(&ended))?,
+            At::End => {
+                let now_ns = replay.clock().now_ns();
+                for (id, entry) in replay.table().flows() {
+                    self.row(id, entry, now_ns)?;
+                }
+            }
+        }
+        if self.is_table()
+            && let Some(listing) = self.listing.take()
+        {
+            if self.args.trace {
+                writeln!(self.out)?;
+            }
+            listing.end()?;
+        }
+        Ok(())
+    }
+
+    /// Ends what one listing is for all files.
+    fn end(mut self) -> Result<()> {
+        self.listing.take().map_or(Ok(()), Listing::end)?;
+        Ok(self.out.flush()?)
+    }
+}
+
+/// Writes to stderr what there is to say beside the flows.
+fn tell(args: &ReplayArgs, replay: &Replay) {
+    let stats = replay.stats();
+    let mut lines = Vec::new();
+    if args.stats {
+        lines.extend(summary(&stats));
+    }
+    let mut note = |count: u64, what: &str| {
+        if count > 0 {
+            lines.push(format!("note: {} {what}", counted(count, "packet")));
+        }
+    };
+    note(
+        stats.backwards,
+        "had a time before that of an earlier one: it was taken to be as late as that one",
+    );
+    note(
+        stats.strange,
+        "left out: of a link type that is not read here",
+    );
+    if let Some(beside) = replay.beside() {
+        let skipped = beside.skipped();
+        note(
+            skipped.long,
+            "left out of both: longer than the kernel's test run takes",
+        );
+        note(
+            skipped.short,
+            "left out of both: shorter than the kernel's test run takes",
+        );
+        note(
+            skipped.cut,
+            "left out of both: cut off inside a header",
+        );
+        note(
+            beside.padded(),
+            "cut off behind the headers: the program saw zeros for the rest",
+        );
+        note(
+            beside.agreed(),
+            "went through the brain and the program, which agreed on each",
+        );
+    }
+    let mut stderr = io::stderr().lock();
+    for line in lines {
+        // Where stderr is closed there is nobody to tell.
+        match writeln!(stderr, "{line}") {
+            Ok(()) | Err(_) => {}
+        }
+    }
+}
+
+/// How many packets there were, and with which reasons they left.
+fn summary(stats: &Stats) -> Vec<String> {
+    let mut lines = vec![format!(
+        "{}, {} octets, {} of them cut off",
+        counted(stats.packets, "packet"),
+        stats.bytes,
+        stats.cut
+    )];
+    for &reason in Reason::ALL {
+        let count = stats.reasons.get(reason as usize).copied().unwrap_or(0);
+        if count > 0 {
+            lines.push(format!(
+                "{count:>10} {:<6} {}",
+                reason.class().as_str(),
+                reason.as_str()
+            ));
+        }
+    }
+    lines
+}
+
+/// The error of all files that could not be read to their ends.
+fn conclude(mut faults: Vec<anyhow::Error>, files: usize) -> Result<()> {
+    let Some(last) = faults.pop() else {
+        return Ok(());
+    };
+    if faults.is_empty() {
+        return Err(last);
+    }
+    let count = faults.len() + 1;
+    let mut message = format!("{count} of {files} files could not be read to their end:");
+    for fault in faults.iter().chain([&last]) {
+        message.push_str(&format!("\n  {fault:#}"));
+    }
+    bail!(message)
+}

@@ -1,0 +1,483 @@
+//! The brain on the host, and a table as the programs keep it: look-up, expiry,
+//! removal, admission, reservation, insertion, in the order of
+//! tracker-ebpf/src/track.rs.
+//!
+//! A shell like that one, so it decides nothing. What the programs have beyond
+//! it comes from their being many at once: locks, blanks, generations per CPU.
+
+use std::collections::HashMap;
+
+use tracker_common::{
+    abi::{
+        Cause, Family, Flow, History, INITIATOR, Key, Live, NO_REASON, Path, PendingSyn, Refusal,
+        Role, Side, Step, Zone, flow_flags, held,
+    },
+    parse::{self, Bytes, Packet},
+    reason::{Class, Reason},
+    tcp::{Admission, Context, Flags, Opening, Outcome, State, admit, meet, open, timeout},
+    time::{Micros, TICK_NS, Tick},
+};
+
+/// What the hooks know of a packet beside its bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Interface.
+    pub ifindex: u32,
+    /// Sent by the host's own stack.
+    pub local: bool,
+    /// Now, ns; never before an earlier packet's.
+    pub now_ns: u64,
+}
+
+/// Name of a flow while it is in a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Id {
+    family: u8,
+    words: [u32; 10],
+}
+
+impl Id {
+    /// The name of the flow with that key.
+    #[must_use]
+    pub const fn new(family: Family, key: &Key) -> Self {
+        Self {
+            family: family as u8,
+            words: key.words,
+        }
+    }
+
+    /// Address family.
+    #[must_use]
+    pub const fn family(&self) -> Family {
+        match Family::from_raw(self.family) {
+            Some(family) => family,
+            // `new` takes nothing else than a family.
+            None => Family::V4,
+        }
+    }
+
+    /// Key of the flow.
+    #[must_use]
+    pub const fn key(&self) -> Key {
+        Key { words: self.words }
+    }
+}
+
+/// A flow, and what is remembered beside it.
+#[derive(Clone, Debug, Default)]
+pub struct Entry {
+    /// The flow.
+    pub flow: Flow,
+    /// Its last steps, once it is past its handshake.
+    pub history: Option<Box<History>>,
+    /// The last segment of it that was refused.
+    pub refusal: Option<Box<Refusal>>,
+    /// The last SYN that passed on it while it was live.
+    pub pending: Option<Box<PendingSyn>>,
+}
+
+impl Entry {
+    /// Keeps a step of a flow that is past its handshake.
+    fn step(&mut self, outcome: &Outcome, now: Tick) {
+        let history = self.history.get_or_insert_with(|| {
+            // The step before this one began when the flow was last heard of.
+            let before = outcome.seq.wrapping_sub(1);
+            let mut history = Box::<History>::default();
+            put(
+                &mut history,
+                Step::new(outcome.previous, NO_REASON, outcome.before, before),
+            );
+            history
+        });
+        let reason = outcome.reason as u8;
+        put(
+            history,
+            Step::new(now, reason, outcome.after, outcome.seq),
+        );
+    }
+
+    /// The SYN that a segment may answer.
+    fn recall(&self, flags: Flags) -> PendingSyn {
+        let may_answer = flags.has(Flags::ACK) && flags.0 & (Flags::SYN | Flags::RST) != 0;
+        match &self.pending {
+            Some(pending) if may_answer && self.flow.has(flow_flags::SYN_ON_LIVE) => **pending,
+            Some(_) | None => PendingSyn::default(),
+        }
+    }
+}
+
+fn put(history: &mut History, step: Step) {
+    if let Some(place) = history.steps.get_mut(History::place(step.seq)) {
+        *place = step;
+    }
+}
+
+/// A flow that is over.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// Its name.
+    pub id: Id,
+    /// The flow as it stood.
+    pub entry: Entry,
+    /// Why it ended.
+    pub cause: Cause,
+    /// When, ns of the tracker's clock.
+    pub at_ns: u64,
+}
+
+/// What became of a packet.
+#[derive(Clone, Debug)]
+pub struct Passage {
+    /// The reason with which it left.
+    pub reason: Reason,
+    /// The flow that it belongs to or would belong to; `None` for what is no TCP
+    /// segment.
+    pub id: Option<Id>,
+    /// The flow that this packet found over.
+    pub ended: Option<Ended>,
+}
+
+/// Flows, and what they hold.
+#[derive(Debug)]
+pub struct Table {
+    flows: HashMap<Id, Entry>,
+    live: Live,
+    role: Role,
+    packet: Packet,
+    /// Flows that were made, which is the generation of the newest.
+    made: u32,
+    counts: [u64; 2],
+    half_open: u64,
+    pickups: u64,
+}
+
+impl Table {
+    /// An empty table for a tracker that stands at `role`. `live` has the
+    /// time-outs and the limits; its capacity is for each family.
+    #[must_use]
+    pub fn new(live: Live, role: Role) -> Self {
+        Self {
+            flows: HashMap::new(),
+            live,
+            role,
+            packet: Packet::default(),
+            made: 0,
+            counts: [0; 2],
+            half_open: 0,
+            pickups: 0,
+        }
+    }
+
+    /// What it was made with.
+    #[must_use]
+    pub const fn live(&self) -> &Live {
+        &self.live
+    }
+
+    /// Half-open reservations taken.
+    #[must_use]
+    pub const fn half_open(&self) -> u64 {
+        self.half_open
+    }
+
+    /// Reservations of picked-up flows taken.
+    #[must_use]
+    pub const fn pickups(&self) -> u64 {
+        self.pickups
+    }
+
+    /// Flows of a family.
+    #[must_use]
+    pub const fn count(&self, family: Family) -> u64 {
+        let [v4, v6] = self.counts;
+        match family {
+            Family::V4 => v4,
+            Family::V6 => v6,
+        }
+    }
+
+    /// One flow.
+    #[must_use]
+    pub fn get(&self, id: &Id) -> Option<&Entry> {
+        self.flows.get(id)
+    }
+
+    /// Every flow, in the order in which they came to be.
+    #[must_use]
+    pub fn flows(&self) -> Vec<(&Id, &Entry)> {
+        let mut flows: Vec<_> = self.flows.iter().collect();
+        flows.sort_unstable_by_key(|(_, entry)| entry.flow.generation);
+        flows
+    }
+
+    /// The packet that was judged last, as far as it was read.
+    #[must_use]
+    pub const fn packet(&self) -> &Packet {
+        &self.packet
+    }
+
+    /// Removes a flow if it has expired, as the reaper does.
+    pub fn expire(&mut self, id: &Id, now_ns: u64) -> Option<Ended> {
+        let flow = &self.flows.get(id)?.flow;
+        if !timeout::expired(flow, Tick::from_ns(now_ns), &self.live) {
+            return None;
+        }
+        let at_ns = now_ns - overdue_ns(flow, now_ns, &self.live);
+        self.remove(id, Cause::Expired, at_ns)
+    }
+
+    /// Removes every flow that has expired, in the order in which they came to
+    /// be.
+    pub fn sweep(&mut self, now_ns: u64) -> Vec<Ended> {
+        let now = Tick::from_ns(now_ns);
+        let mut expired: Vec<(u32, Id)> = self
+            .flows
+            .iter()
+            .filter(|(_, entry)| timeout::expired(&entry.flow, now, &self.live))
+            .map(|(id, entry)| (entry.flow.generation, *id))
+            .collect();
+        expired.sort_unstable_by_key(|&(generation, _)| generation);
+        expired
+            .iter()
+            .filter_map(|(_, id)| self.expire(id, now_ns))
+            .collect()
+    }
+
+    /// Removes every flow as if time went on from `now_ns` without a packet, in
+    /// the order in which they expire.
+    pub fn run_out(&mut self, now_ns: u64) -> Vec<Ended> {
+        let now = Tick::from_ns(now_ns);
+        let mut flows: Vec<(u64, u32, Id)> = self
+            .flows
+            .iter()
+            .map(|(id, entry)| {
+                let flow = &entry.flow;
+                let left = timeout::remaining(flow, now, &self.live);
+                let at_ns = if left == 0 {
+                    now_ns - overdue_ns(flow, now_ns, &self.live)
+                } else {
+                    now_ns + u64::from(left) * TICK_NS
+                };
+                (at_ns, flow.generation, *id)
+            })
+            .collect();
+        flows.sort_unstable_by_key(|&(at_ns, generation, _)| (at_ns, generation));
+        flows
+            .iter()
+            .filter_map(|(at_ns, _, id)| self.remove(id, Cause::Expired, *at_ns))
+            .collect()
+    }
+
+    /// Whether it holds no flow.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.flows.is_empty()
+    }
+
+    /// Whether a sweep could make room: some limit is nearly reached.
+    #[must_use]
+    pub fn is_tight(&self) -> bool {
+        let tight = |taken: u64, limit: u32| taken >= u64::from(limit - limit / 4);
+        self.counts
+            .iter()
+            .any(|&count| tight(count, self.live.capacity))
+            || tight(self.half_open, self.live.half_open_limit)
+            || tight(self.pickups, self.live.pickup_limit)
+    }
+
+    fn remove(&mut self, id: &Id, cause: Cause, at_ns: u64) -> Option<Ended> {
+        let entry = self.flows.remove(id)?;
+        *self.counter(id.family()) -= 1;
+        self.release(entry.flow.flags & held::MASK);
+        Some(Ended {
+            id: *id,
+            entry,
+            cause,
+            at_ns,
+        })
+    }
+
+    const fn counter(&mut self, family: Family) -> &mut u64 {
+        let [v4, v6] = &mut self.counts;
+        match family {
+            Family::V4 => v4,
+            Family::V6 => v6,
+        }
+    }
+
+    const fn release(&mut self, released: u16) {
+        if released & held::HALF_OPEN != 0 {
+            self.half_open -= 1;
+        }
+        if released & held::PICKUP != 0 {
+            self.pickups -= 1;
+        }
+    }
+
+    /// The zone of the packet.
+    const fn zone(&self) -> Zone {
+        match self.role {
+            Role::Host => Zone::of_vids(self.packet.outer, self.packet.inner),
+            Role::Gateway => Zone(0),
+        }
+    }
+
+    /// Lets a frame act on the flows.
+    pub fn packet_of<B: Bytes + ?Sized>(&mut self, frame: &B, seen: &Seen) -> Passage {
+        if let Err(reason) = parse::ethernet(frame, 0, &mut self.packet) {
+            return Passage {
+                reason,
+                id: None,
+                ended: None,
+            };
+        }
+        self.track(seen)
+    }
+
+    /// Lets the packet that was read act on its flow.
+    fn track(&mut self, seen: &Seen) -> Passage {
+        let packet = &self.packet;
+        let family = packet.family();
+        let (key, from) = packet.key(self.zone());
+        let id = Id::new(family, &key);
+        let mut context = Context {
+            now: Tick::from_ns(seen.now_ns),
+            path: Path::new(seen.ifindex, packet.outer, packet.inner),
+            bytes: packet.bytes,
+            policy: self.live.policy,
+            ..Context::default()
+        };
+        let exact = Micros::from_ns(seen.now_ns);
+        if packet.segment.flags.has(Flags::SYN) {
+            context.micros = exact;
+        }
+        let mut passage = Passage {
+            reason: Reason::Tracked,
+            id: Some(id),
+            ended: None,
+        };
+        let mut outcome = Outcome::default();
+        if let Some(entry) = self.flows.get_mut(&id) {
+            if entry.flow.ends[INITIATOR].state() == State::SynSent {
+                context.micros = exact;
+            }
+            context.pending = entry.recall(packet.segment.flags);
+            let sender = entry.flow.index_of(from);
+            meet(
+                &mut entry.flow,
+                &packet.segment,
+                sender,
+                &context,
+                &self.live,
+                &mut outcome,
+            );
+            if outcome.replace == 0 {
+                remember(entry, packet, &context, &outcome);
+                self.release(outcome.released);
+                passage.reason = outcome.reason;
+                return passage;
+            }
+            passage.ended = self
+                .expire(&id, seen.now_ns)
+                .or_else(|| self.remove(&id, Cause::Replaced, seen.now_ns));
+            context.replaced = 1;
+        }
+        let admission = if outcome.restart == 0 {
+            admit(&self.packet.segment, seen.local, &self.live)
+        } else {
+            Admission::Open(Opening::Answered)
+        };
+        passage.reason = match admission {
+            Admission::Leave(reason) => reason,
+            Admission::Open(opening) => self.create(id, from, opening, &context, &mut outcome),
+        };
+        passage
+    }
+
+    fn create(
+        &mut self,
+        id: Id,
+        from: Side,
+        opening: Opening,
+        context: &Context,
+        outcome: &mut Outcome,
+    ) -> Reason {
+        let (taken, limit) = match opening {
+            Opening::Handshake | Opening::Answered => {
+                (&mut self.half_open, self.live.half_open_limit)
+            }
+            Opening::Pickup => (&mut self.pickups, self.live.pickup_limit),
+        };
+        if *taken >= limit.into() {
+            return opening.refusal();
+        }
+        *taken += 1;
+        let family = id.family();
+        if self.count(family) >= self.live.capacity.into() {
+            self.release(opening.reservation());
+            return Reason::TableFull;
+        }
+        let (initiator, guessed) = match opening {
+            Opening::Handshake => (from, false),
+            // Who answers is the responder.
+            Opening::Answered => (from.other(), false),
+            // No socket can be asked who listens.
+            Opening::Pickup if self.packet.source_port >= self.packet.destination_port => {
+                (from, true)
+            }
+            Opening::Pickup => (from.other(), true),
+        };
+        let mut entry = Entry::default();
+        self.made = self.made.wrapping_add(1);
+        open(
+            &mut entry.flow,
+            opening,
+            &self.packet.segment,
+            id.key().tag(family),
+            self.made,
+            initiator == Side::High,
+            guessed,
+            usize::from(initiator != from),
+            context,
+            outcome,
+        );
+        self.flows.insert(id, entry);
+        *self.counter(family) += 1;
+        outcome.reason
+    }
+}
+
+/// Keeps beside a flow what the brain's answer says is worth it.
+fn remember(entry: &mut Entry, packet: &Packet, context: &Context, outcome: &Outcome) {
+    let segment = &packet.segment;
+    if outcome.event != 0 {
+        if outcome.embryo == 0 {
+            entry.step(outcome, context.now);
+        }
+        return;
+    }
+    if outcome.remember != 0 {
+        let pending = PendingSyn::of(segment, outcome.sender, context.micros);
+        entry.pending = Some(Box::new(pending));
+    }
+    if outcome.reason.class() == Class::Refuse {
+        entry.refusal = Some(Box::new(Refusal {
+            time: context.now,
+            reason: outcome.reason as u8,
+            sender: outcome.sender,
+            flags: segment.flags.0,
+            reserved: 0,
+            seq: segment.seq,
+            ack: segment.ack,
+            length: segment.length(),
+            bound: outcome.bound,
+        }));
+    }
+}
+
+/// How long ago an expired flow expired, ns.
+fn overdue_ns(flow: &Flow, now_ns: u64, live: &Live) -> u64 {
+    let waited = Tick::from_ns(now_ns).since(timeout::base(flow));
+    let ticks = waited.saturating_sub(timeout::timeout_ticks(flow, live));
+    (u64::from(ticks) * TICK_NS).min(now_ns)
+}
