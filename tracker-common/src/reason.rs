@@ -241,10 +241,31 @@ impl Reason {
         Self::BY_NUMBER[raw as usize]
     }
 
+    /// Whether its class is [`Class::Refuse`]. By table: a match over all reasons
+    /// is code that ends nowhere for a number that is none, which the compiler
+    /// rules out and the verifier does not.
+    #[inline(always)]
+    #[must_use]
+    pub const fn refuses(self) -> bool {
+        REFUSES[self as usize] != 0
+    }
+
     /// Slots that counters indexed by [`Reason`] need; room for the reasons to
     /// come without a new layout.
     pub const SLOTS: u32 = 256;
 }
+
+/// 1 where the reason of that number refuses.
+const REFUSES: [u8; 256] = {
+    let mut refuses = [0; 256];
+    let mut index = 0;
+    while index < Reason::ALL.len() {
+        let reason = Reason::ALL[index];
+        refuses[reason as usize] = matches!(reason.class(), Class::Refuse) as u8;
+        index += 1;
+    }
+    refuses
+};
 
 #[cfg(test)]
 mod tests {
@@ -259,6 +280,7 @@ mod tests {
         assert_eq!(words.len(), Reason::ALL.len());
         for &reason in Reason::ALL {
             assert_eq!(Reason::from_raw(reason as u8), Some(reason));
+            assert_eq!(reason.refuses(), reason.class() == Class::Refuse);
             assert!(reason.describe().ends_with(['.', ')']), "{reason:?}");
         }
         assert_eq!(Reason::from_raw(255), None);

@@ -4,13 +4,14 @@
 //! real ones at load.
 
 use aya_ebpf::{
-    btf_maps::{Array, HashMap, PerCpuArray, RingBuf},
+    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
     macros::btf_map,
 };
 use tracker_common::{
     abi::{
-        CANDIDATES as CANDIDATE_SLOTS, Candidate, Event, Flow, Gauge, GaugeCell, Interface, KeyV4,
-        KeyV6, Live, ReapControl, ReasonCount, RingSlot, ZoneKey,
+        CANDIDATES as CANDIDATE_SLOTS, Candidate, Event, Flow, FlowId, Gauge, GaugeCell, History,
+        Interface, KeyV4, KeyV6, Live, PendingSyn, ReapControl, ReasonCount, Refusal, RingSlot,
+        ZoneKey,
     },
     reason::Reason,
 };
@@ -82,6 +83,19 @@ pub static REAP: Array<ReapControl, 1> = Array::new();
 /// by tests.
 #[btf_map]
 pub static TEST_CLOCK: Array<u64, 1> = Array::new();
+
+/// The last steps of flows past their handshake. Written by both hooks, as are
+/// the following two; all three forget who was asked for longest ago.
+#[btf_map]
+pub static HISTORY: LruHashMap<FlowId, History, 16_384> = LruHashMap::new();
+
+/// The last segment of a flow that was refused.
+#[btf_map]
+pub static REFUSALS: LruHashMap<FlowId, Refusal, 4096> = LruHashMap::new();
+
+/// SYNs that passed on live flows and may be answered.
+#[btf_map]
+pub static PENDING_SYNS: LruHashMap<FlowId, PendingSyn, 4096> = LruHashMap::new();
 
 /// Working memory, by hook. Written by both hooks.
 #[btf_map]

@@ -12,6 +12,7 @@ mod gauge;
 mod globals;
 mod interfaces;
 mod maps;
+mod memory;
 mod programs;
 mod scratch;
 mod sockets;

@@ -7,7 +7,7 @@ use tracker_common::{
     tcp::{Context, Outcome},
 };
 
-use crate::maps::SCRATCH;
+use crate::{maps::SCRATCH, memory::Drafts};
 
 /// What a run needs in memory.
 #[repr(C)]
@@ -22,6 +22,18 @@ pub struct Scratch {
     pub context: Context,
     /// What the brain answered.
     pub outcome: Outcome,
+    /// What goes into the side tables.
+    pub drafts: Drafts,
+    /// [`tracker_common::abi::Side`] that sent it, as a number. Here, as the
+    /// next, and not on the stack, where the verifier would follow both values
+    /// all the way.
+    pub from: u8,
+    /// 1: this host's own stack sent it.
+    pub local: u8,
+    /// 1: it begins its connection anew.
+    pub restarts: u8,
+    /// Zero.
+    pub reserved: u8,
 }
 
 /// This CPU's, for runs of `hook`.

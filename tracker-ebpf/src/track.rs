@@ -5,8 +5,8 @@ use core::ffi::c_void;
 
 use tracker_common::{
     abi::{
-        Cause, Event, EventKind, Family, Flow, Gauge, Hook, INITIATOR, Key, Live, Path, RingSlot,
-        Side, Zone, ZoneKey, interface_flags,
+        Cause, Event, EventKind, Family, Flow, Gauge, Hook, INITIATOR, Key, Live, Path, PendingSyn,
+        RingSlot, Side, Zone, ZoneKey, interface_flags,
     },
     parse::Packet,
     reason::Reason,
@@ -17,6 +17,7 @@ use tracker_common::{
 use crate::{
     clock, event, gauge, globals, interfaces,
     maps::{GENERATION, HALF_OPEN_RING, LIVE, ZONES},
+    memory,
     scratch::Scratch,
     sockets, table,
 };
@@ -74,9 +75,17 @@ pub fn track(scratch: &mut Scratch, seen: &Seen) -> Reason {
         event,
         context,
         outcome,
+        drafts,
+        from,
+        local,
+        restarts,
+        ..
     } = scratch;
+    *local = seen.local.into();
+    *restarts = 0;
     let family = packet.family();
-    let (key, from) = packet.key(zone_of(packet, seen));
+    let (key, side) = packet.key(zone_of(packet, seen));
+    *from = side as u8;
     event.key = key;
     event.family = family as u8;
     event.ifindex = seen.ifindex;
@@ -90,6 +99,7 @@ pub fn track(scratch: &mut Scratch, seen: &Seen) -> Reason {
         policy: live.policy,
         replaced: 0,
         veil: packet.veil,
+        pending: PendingSyn::default(),
     };
     if packet.segment.flags.has(Flags::SYN) {
         context.micros = clock::exact();
@@ -100,9 +110,10 @@ pub fn track(scratch: &mut Scratch, seen: &Seen) -> Reason {
         Acquired::Locked(flow) => {
             // SAFETY: under the lock this program is the only one that writes.
             let inside = unsafe { &mut *flow };
-            let sender = inside.index_of(from);
+            let sender = inside.index_of(Side::from_raw(*from));
             meet(inside, &packet.segment, sender, context, live, outcome);
             if outcome.replace == 0 {
+                event.flow = inside.id();
                 if outcome.event != 0 {
                     event::copy_totals(event, inside);
                 }
@@ -113,6 +124,16 @@ pub fn track(scratch: &mut Scratch, seen: &Seen) -> Reason {
                 }
                 if outcome.event != 0 {
                     report(event, outcome);
+                    if outcome.embryo == 0 {
+                        memory::step(event, outcome, context, drafts);
+                    }
+                    return outcome.reason;
+                }
+                if outcome.remember != 0 {
+                    memory::pending(event.flow, packet, outcome, context, drafts);
+                }
+                if outcome.reason.refuses() {
+                    memory::refusal(event.flow, packet, outcome, context, drafts);
                 }
                 return outcome.reason;
             }
@@ -131,11 +152,25 @@ pub fn track(scratch: &mut Scratch, seen: &Seen) -> Reason {
             event::states(event, outcome.before, CLOSED);
             event::send(event, opening(outcome.before));
             context.replaced = 1;
+            *restarts = outcome.restart;
         }
     }
-    match admit(&packet.segment, seen.local) {
+    let admission = if *restarts != 0 {
+        Admission::Open(Opening::Answered)
+    } else {
+        admit(&packet.segment, *local != 0, live)
+    };
+    match admission {
         Admission::Open(opening) => create(
-            packet, event, outcome, seen, from, opening, tag, context, live,
+            packet,
+            event,
+            outcome,
+            seen,
+            Side::from_raw(*from),
+            opening,
+            tag,
+            context,
+            live,
         ),
         Admission::Leave(reason) => reason,
     }
@@ -165,6 +200,7 @@ fn acquire(packet: &Packet, event: &Event, context: &mut Context, tag: u32) -> A
         if initiator.is(State::SynSent) {
             context.micros = clock::exact();
         }
+        memory::recall(flow, packet, context);
         // SAFETY: `flow` comes from `find`; it is unlocked here or by the caller.
         unsafe { table::lock(flow) };
         // SAFETY: under the lock nobody else writes it.
@@ -197,7 +233,7 @@ fn create(
     let family = packet.family();
     let reservation = opening.reservation();
     let limit = match opening {
-        Opening::Handshake => live.half_open_limit,
+        Opening::Handshake | Opening::Answered => live.half_open_limit,
         Opening::Pickup => live.pickup_limit,
     };
     if !gauge::reserve(reservation, limit) {
@@ -210,6 +246,8 @@ fn create(
     let generation = next_generation();
     let (initiator, guessed) = match opening {
         Opening::Handshake => (from, false),
+        // Who answers is the responder.
+        Opening::Answered => (from.other(), false),
         Opening::Pickup => initiator_of(packet, seen, from),
     };
     let Some(flow) = table::find(family, &event.key) else {
@@ -243,7 +281,7 @@ fn create(
     event::copy_totals(event, inside);
     // SAFETY: locked above.
     unsafe { table::unlock(flow) };
-    if matches!(opening, Opening::Handshake) {
+    if !matches!(opening, Opening::Pickup) {
         remember_age(&event.key, family, generation, live.ring_slots);
     }
     report(event, outcome);
@@ -255,10 +293,7 @@ fn create(
 #[inline(always)]
 fn initiator_of(packet: &Packet, seen: &Seen, from: Side) -> (Side, bool) {
     let inbound = matches!(seen.hook, Hook::Ingress);
-    let to = match from {
-        Side::Low => Side::High,
-        Side::High => Side::Low,
-    };
+    let to = from.other();
     if sockets::listens(seen.context, packet, inbound) {
         (if inbound { from } else { to }, false)
     } else if packet.source_port >= packet.destination_port {

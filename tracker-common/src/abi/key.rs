@@ -32,6 +32,25 @@ pub enum Side {
     High = 1,
 }
 
+impl Side {
+    /// The side whose number is `raw`; any but 0 is the high one.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_raw(raw: u8) -> Self {
+        if raw == 0 { Self::Low } else { Self::High }
+    }
+
+    /// The peer's.
+    #[inline(always)]
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Low => Self::High,
+            Self::High => Self::Low,
+        }
+    }
+}
+
 /// Keeps apart flows with equal addresses and ports in different VLANs.
 ///
 /// It is part of the key, so both directions of a flow must arrive at the same

@@ -155,7 +155,7 @@ impl PendingSyn {
     /// What is kept of `segment`, sent by `ends[sender]`.
     #[inline(always)]
     #[must_use]
-    pub const fn of(segment: &Segment, sender: usize, time: Micros) -> Self {
+    pub const fn of(segment: &Segment, sender: u8, time: Micros) -> Self {
         Self {
             seq: segment.seq,
             payload: segment.payload,
@@ -165,7 +165,7 @@ impl PendingSyn {
             mss: segment.options.mss,
             present: segment.options.present,
             scale: segment.options.scale,
-            sender: sender as u8,
+            sender,
             known: 1,
         }
     }

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     abi::{Bound, Endpoint, Flow, Live, end_flags, flow_flags, switches},
-    reason::{Class, Reason},
+    reason::Reason,
 };
 
 /// What is decided about a segment before anything is written.
@@ -80,9 +80,10 @@ pub fn judge(
         return judge_syn(me, peer, segment, live);
     }
     // A first fragment hides how long its segment is.
-    let liberal =
-        flow.is_liberal() || live.switches & switches::LIBERAL != 0 || segment.fragmented != 0;
-    let acks_syn = acks_syn(peer, segment);
+    let liberal = context.veiled(
+        flow.is_liberal() | (live.switches & switches::LIBERAL != 0) | (segment.fragmented != 0),
+    );
+    let acks_syn = context.veiled(acks_syn(peer, segment));
     if flags.has(Flags::SYN) {
         return judge_syn_ack(me, peer, segment, sender, acks_syn, context);
     }
@@ -119,12 +120,13 @@ pub fn judge(
     if failed == 0 && flags.has(Flags::FIN) | me.has(end_flags::FIN) {
         failed = around_fin(me, segment, bound).wrapping_add(context.veil);
     }
-    let again = me.has(end_flags::FIN) && flags.has(Flags::FIN);
+    let again = me.has(end_flags::FIN) & flags.has(Flags::FIN);
     let mut reason = if again {
         Reason::FinRetransmit as u8
     } else {
         Reason::Tracked as u8
-    };
+    }
+    .wrapping_add(context.veil);
     if failed != 0 {
         if !liberal {
             return Judgement {
@@ -132,13 +134,15 @@ pub fn judge(
                 reason: failed,
             };
         }
-        if matches!(Reason::known(failed).class(), Class::Refuse) {
+        if Reason::known(failed).refuses() {
             reason = Reason::Liberal as u8;
         }
     }
-    let acks_fin = peer.has(end_flags::FIN) && !segment.ack.before(peer.end);
+    let acks_fin = peer.has(end_flags::FIN) & !segment.ack.before(peer.end);
     // By arithmetic: a match would be a way for the verifier per column.
-    let sent = Sent::Ack as u8 + 2 * u8::from(flags.has(Flags::FIN)) + u8::from(acks_fin);
+    let sent = Sent::Ack as u8
+        + 2 * u8::from(flags.has(Flags::FIN))
+        + u8::from(context.veiled(acks_fin));
     if sending(mine, sent).is_odd() {
         return Judgement::leave(Reason::AfterClose);
     }

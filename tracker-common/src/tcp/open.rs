@@ -205,6 +205,7 @@ pub fn open(
             low: 0,
             high: 0,
         },
+        sender: sender as u8 & 1,
     };
 }
 
@@ -215,25 +216,25 @@ pub fn begin(end: &mut Endpoint, segment: &Segment) {
     end.end = segment.end();
     // A window in a segment with SYN is never scaled (RFC 7323 section 2.2).
     end.max_window = at_least_one(segment.window);
-    end.flags &= !(end_flags::SCALE | end_flags::SACK | end_flags::TIMESTAMPS);
-    end.set_scale(0);
     let options = &segment.options;
-    if options.has(Options::SCALE) {
-        end.flags |= end_flags::SCALE;
-        end.set_scale(if options.scale > MAX_SCALE {
-            MAX_SCALE
-        } else {
-            options.scale
-        });
-    }
-    if options.has(Options::SACK_PERMITTED) {
-        end.flags |= end_flags::SACK;
-    }
-    if options.has(Options::TIMESTAMPS) {
-        end.flags |= end_flags::TIMESTAMPS;
-        end.ts = options.ts_value;
-    }
+    end.flags = (end.flags & !OFFERS) | (options.present & OFFERS);
+    end.ts = options.ts_value;
+    end.set_scale(if options.scale > MAX_SCALE {
+        MAX_SCALE
+    } else {
+        options.scale
+    });
 }
+
+/// What a SYN offers, in the same bits of [`Endpoint::flags`] and of
+/// [`Options::present`].
+const OFFERS: u8 = end_flags::SCALE | end_flags::SACK | end_flags::TIMESTAMPS;
+
+const _: () = assert!(
+    end_flags::SCALE == Options::SCALE
+        && end_flags::SACK == Options::SACK_PERMITTED
+        && end_flags::TIMESTAMPS == Options::TIMESTAMPS
+);
 
 /// A zero window still admits the probe of one octet (RFC 9293 section 3.8.6.1).
 #[inline(always)]

@@ -73,11 +73,11 @@ impl Flags {
 pub struct Options {
     /// Which of the following were present: [`Options::MSS`] and so on.
     pub present: u8,
-    /// Shift count as sent, not yet clamped to 14.
+    /// Shift count as sent, not yet clamped to 14; 0 where there was none.
     pub scale: u8,
     /// Maximum segment size.
     pub mss: u16,
-    /// TSval.
+    /// TSval; 0 where there was none.
     pub ts_value: u32,
     /// TSecr.
     pub ts_echo: u32,
@@ -92,10 +92,10 @@ impl Options {
     pub const SCALE: u8 = 1 << 1;
     /// SACK-permitted.
     pub const SACK_PERMITTED: u8 = 1 << 2;
-    /// SACK blocks.
-    pub const SACK: u8 = 1 << 3;
     /// Timestamps.
-    pub const TIMESTAMPS: u8 = 1 << 4;
+    pub const TIMESTAMPS: u8 = 1 << 3;
+    /// SACK blocks.
+    pub const SACK: u8 = 1 << 4;
     /// An option of impossible length ended the parsing.
     pub const BROKEN: u8 = 1 << 5;
 
@@ -143,6 +143,20 @@ impl Segment {
     #[must_use]
     pub const fn end(&self) -> Seq {
         self.seq.plus(self.length())
+    }
+
+    /// The same, of which the verifier has forgotten what it was compared with;
+    /// `veil` is [`super::Context::veil`].
+    #[inline(always)]
+    #[must_use]
+    pub(super) const fn veiled(&self, veil: u8) -> Self {
+        let mut segment = *self;
+        segment.flags.0 = segment.flags.0.wrapping_add(veil);
+        segment.payload = segment.payload.wrapping_add(veil as u32);
+        segment.window = segment.window.wrapping_add(veil as u16);
+        segment.fragmented = segment.fragmented.wrapping_add(veil);
+        segment.options.present = segment.options.present.wrapping_add(veil);
+        segment
     }
 
     /// Whether it is a SYN that acknowledges nothing.

@@ -139,6 +139,14 @@ impl Bits {
         Self(bits & 0x0f)
     }
 
+    /// The same, of which the verifier has forgotten what it was compared with;
+    /// `veil` is [`super::Context::veil`].
+    #[inline(always)]
+    #[must_use]
+    pub(super) const fn veiled(self, veil: u8) -> Self {
+        Self::of(self.0.wrapping_add(veil))
+    }
+
     /// The number.
     #[inline(always)]
     #[must_use]

@@ -5,7 +5,7 @@
 
 use super::{Bits, State};
 use crate::{
-    abi::{Flow, Live, end_flags, flow_flags, held},
+    abi::{Cause, Flow, Live, end_flags, flow_flags, held},
     time::{Tick, ticks_from_ms},
 };
 
@@ -226,13 +226,17 @@ const fn shortened(flow: &Flow, class: u8) -> u8 {
         return Class::Pickup as u8;
     }
     let [initiator, responder] = &flow.ends;
-    if initiator.run() == end_flags::RUN_MAX || responder.run() == end_flags::RUN_MAX {
+    // By arithmetic, since every comparison doubles what the verifier follows:
+    // both bits of a run that is at its maximum, and the sign of what is not
+    // acknowledged.
+    const _: () = assert!(end_flags::RUN_MAX == 3 && end_flags::RUN_SHIFT == 6);
+    if (initiator.flags & initiator.flags << 1 | responder.flags & responder.flags << 1) & 0x80 != 0
+    {
         return Class::Retransmitting as u8;
     }
-    if flow.flags & flow_flags::RST_INEXACT_BOTH != 0
-        || initiator.end.after(responder.ack)
-        || responder.end.after(initiator.ack)
-    {
+    let inexact = (flow.flags & flow_flags::RST_INEXACT_BOTH) as u32;
+    let in_flight = responder.ack.since(initiator.end) | initiator.ack.since(responder.end);
+    if inexact | in_flight >> 31 != 0 {
         return Class::Unacknowledged as u8;
     }
     class
@@ -248,7 +252,7 @@ pub const fn class_of_flow(flow: &Flow) -> Class {
 /// hold none but the compiler cannot know.
 #[inline(always)]
 fn ticks_of(class: u8, live: &Live) -> u32 {
-    let class = class as usize;
+    let class = (class & 0x0f) as usize;
     if class < CLASSES {
         live.timeouts[class]
     } else {
@@ -260,10 +264,16 @@ fn ticks_of(class: u8, live: &Live) -> u32 {
 #[inline(always)]
 #[must_use]
 pub fn timeout_ticks(flow: &Flow, live: &Live) -> u32 {
+    timeout_ticks_veiled(flow, live, 0)
+}
+
+/// [`timeout_ticks`] for the packet path; `veil` is [`super::Context::veil`].
+#[inline(always)]
+fn timeout_ticks_veiled(flow: &Flow, live: &Live, veil: u8) -> u32 {
     let class = class_number(flow);
     let own = ticks_of(class, live);
     // A fact only ever shortens, whatever the configuration says.
-    let shorter = ticks_of(shortened(flow, class), live);
+    let shorter = ticks_of(shortened(flow, class).wrapping_add(veil), live);
     let ticks = if shorter < own { shorter } else { own };
     ((u64::from(ticks) * u64::from(live.timeout_scale)) >> 10) as u32
 }
@@ -313,7 +323,25 @@ pub fn remaining(flow: &Flow, now: Tick, live: &Live) -> u32 {
 #[inline(always)]
 #[must_use]
 pub fn expired(flow: &Flow, now: Tick, live: &Live) -> bool {
-    now.since(base(flow)) >= timeout_ticks(flow, live) || gave_up(flow, live)
+    expired_veiled(flow, now, live, 0)
+}
+
+/// [`expired`] for the packet path; `veil` is [`super::Context::veil`].
+#[inline(always)]
+pub(super) fn expired_veiled(flow: &Flow, now: Tick, live: &Live, veil: u8) -> bool {
+    now.since(base(flow)) >= timeout_ticks_veiled(flow, live, veil) || gave_up(flow, live)
+}
+
+/// Whether `flow` may be removed for `cause`, which somebody proposed who saw it
+/// a moment ago.
+#[inline(always)]
+#[must_use]
+pub fn removable(flow: &Flow, cause: Cause, now: Tick, live: &Live) -> bool {
+    match cause {
+        Cause::Expired => expired(flow, now, live),
+        Cause::TimeWaitLimit => waits_2msl(flow.bits()),
+        Cause::Replaced | Cause::Flushed => true,
+    }
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use crate::{
         Bound, EventKind, Flow, INITIATOR, Live, Path, PendingSyn, RESPONDER, end_flags,
         flow_flags, held,
     },
-    reason::{Class, Reason},
+    reason::Reason,
     seq::Seq,
     time::{Micros, ShortMicros, Tick},
 };
@@ -43,6 +43,15 @@ pub struct Context {
     /// for it where [`flow_flags::SYN_ON_LIVE`] is set and the segment is a
     /// SYN-ACK or an RST; nothing else reads it.
     pub pending: PendingSyn,
+}
+
+impl Context {
+    /// `fact`, of which the verifier no longer knows how it came about.
+    #[inline(always)]
+    #[must_use]
+    pub const fn veiled(&self, fact: bool) -> bool {
+        (fact as u8).wrapping_add(self.veil) & 1 != 0
+    }
 }
 
 /// What became of a segment and what the shell has to do about it.
@@ -76,6 +85,8 @@ pub struct Outcome {
     pub previous: Tick,
     /// What did not hold, of a segment that is refused for its numbers.
     pub bound: Bound,
+    /// Index of its sender in [`Flow::ends`].
+    pub sender: u8,
 }
 
 /// Both ends CLOSED.
@@ -96,6 +107,7 @@ impl Default for Outcome {
             released: 0,
             previous: Tick(0),
             bound: Bound::default(),
+            sender: 0,
         }
     }
 }
@@ -116,6 +128,7 @@ pub fn meet(
 ) {
     let me = sender & 1;
     let peer = me ^ 1;
+    let segment = &segment.veiled(context.veil);
     let before = flow.bits();
     outcome.before = before;
     outcome.after = before;
@@ -125,12 +138,13 @@ pub fn meet(
     outcome.event = 0;
     outcome.released = 0;
     outcome.previous = flow.last;
+    outcome.sender = me as u8;
     outcome.bound = Bound {
         value: 0,
         low: 0,
         high: 0,
     };
-    if timeout::expired(flow, context.now, live) {
+    if timeout::expired_veiled(flow, context.now, live, context.veil) {
         outcome.replace = 1;
         return;
     }
@@ -147,11 +161,12 @@ pub fn meet(
         // Nothing is revived by a segment that moves nothing.
         flow.ends[INITIATOR].set_bits(before[INITIATOR]);
         flow.ends[RESPONDER].set_bits(before[RESPONDER]);
-        if !matches!(reason.class(), Class::Refuse) {
+        if !reason.refuses() {
             note(flow, me, segment, reason, context, outcome);
         }
         return;
     }
+    let segment = &segment.veiled(context.veil);
     let releasable = if judgement.sent == Sent::Reset as u8 {
         close(flow, me, peer);
         0
@@ -159,6 +174,7 @@ pub fn meet(
         let sent = judgement.sent.wrapping_add(context.veil);
         take(flow, me, peer, segment, sent, reason, context)
     };
+    let reason = Reason::known((reason as u8).wrapping_add(context.veil));
     finish(flow, me, segment, releasable, reason, context, outcome);
 }
 
@@ -208,11 +224,12 @@ fn take(
     reason: Reason,
     context: &Context,
 ) -> u16 {
-    let cell = sending(flow.ends[me].bits(), sent);
+    let cell = sending(flow.ends[me].bits().veiled(context.veil), sent);
     let mut releasable = 0;
     // An old ACK from before the SYN acknowledges nothing of this connection.
     let acknowledges = segment.flags.has(Flags::ACK)
-        && (!flow.ends[peer].bits().is_opening() || segment.ack.after(flow.ends[peer].isn));
+        & (!flow.ends[peer].bits().veiled(context.veil).is_opening()
+            | segment.ack.after(flow.ends[peer].isn));
     if acknowledges {
         let receiver = &flow.ends[peer];
         // Somebody who only sends can be anybody; who acknowledges what the

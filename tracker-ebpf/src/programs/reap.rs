@@ -83,7 +83,7 @@ fn judge(index: u32) -> Option<Fate> {
         return Some(Fate::Gone);
     }
     // A packet may have come since userspace looked.
-    if matches!(cause, Cause::Expired) && !timeout::expired(inside, now, live) {
+    if !timeout::removable(inside, cause, now, live) {
         // SAFETY: locked above.
         unsafe { table::unlock(flow) };
         return Some(Fate::Kept);

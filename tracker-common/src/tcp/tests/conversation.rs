@@ -109,7 +109,7 @@ impl Conversation {
                 &mut self.outcome,
             );
             if self.outcome.remember != 0 {
-                self.pending = PendingSyn::of(&segment, sender, self.micros);
+                self.pending = PendingSyn::of(&segment, sender as u8, self.micros);
             }
             if self.outcome.replace == 0 {
                 self.reasons.push(self.outcome.reason);
