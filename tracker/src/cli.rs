@@ -77,6 +77,9 @@ pub struct RunArgs {
     /// Configuration file. Without it the defaults hold.
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Whether connections older than the tracker are taken up [default: loose].
+    #[arg(long)]
+    pub pickup: Option<PickupChoice>,
     /// What to leave behind at the end [default: detach].
     #[arg(long)]
     pub on_exit: Option<OnExit>,
@@ -96,6 +99,7 @@ pub struct RunArgs {
         It needs no running agent: it reads the pinned maps.\n\n\
         Examples:\n  \
         tracker list | grep -c SYN_RECV\n  \
+        tracker list --details | grep -A 9 192.0.2.1:443\n  \
         tracker list -o ndjson | jq -r 'select(.syn_retransmits > 0) | .responder.addr'\n  \
         tracker list -o csv > flows.csv"
 )]
@@ -103,6 +107,10 @@ pub struct ListArgs {
     /// Output format.
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
     pub output: ListFormat,
+    /// Show how each flow came to its states, and the last segment that was
+    /// refused, with the numbers that did not fit.
+    #[arg(short, long)]
+    pub details: bool,
     /// See [`PinArgs`].
     #[command(flatten)]
     pub pin: PinArgs,
@@ -184,6 +192,18 @@ pub enum XdpChoice {
     Generic,
 }
 
+/// Whether a connection is met in mid-life, of which the tracker saw no SYN.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum PickupChoice {
+    /// Never: its segments are strays.
+    Off,
+    /// At any time.
+    Loose,
+    /// While the tables are new, for `tracking.pickup_grace`; then never.
+    Grace,
+}
+
 /// What `tracker run` leaves behind when it ends.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -220,12 +240,14 @@ mod tests {
     fn the_promised_command_lines_parse() {
         for line in [
             "tracker run",
-            "tracker run -i eth0 -i eth1 --role gateway --xdp generic -c f --on-exit keep --pin-dir /d",
+            "tracker run -i eth0 -i eth1 --role gateway --xdp generic --pickup grace -c f --on-exit keep --pin-dir /d",
             "tracker unload --pin-dir /d",
             "tracker list -o table",
             "tracker list -o json --pin-dir /d",
             "tracker list -o ndjson",
             "tracker list -o csv",
+            "tracker list --details",
+            "tracker list -d -o json",
             "tracker watch --interval 0.5",
             "tracker stats -o table",
             "tracker stats -o json --pin-dir /d",

@@ -14,6 +14,15 @@ use crate::{
 /// Time between two looks.
 pub const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// What a look led to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Looked {
+    /// Interfaces went or came back.
+    pub changed: bool,
+    /// Hooks were attached.
+    pub attached: bool,
+}
+
 /// Remembers what was told.
 pub struct Interfaces {
     /// The index with which an interface could not be attached: it is not
@@ -30,9 +39,8 @@ impl Interfaces {
     }
 
     /// Forgets interfaces that are gone and attaches those that are back.
-    /// Returns whether anything changed.
-    pub fn look(&mut self, active: &mut Active, config: &Config) -> bool {
-        let mut changed = false;
+    pub fn look(&mut self, active: &mut Active, config: &Config) -> Looked {
+        let mut looked = Looked::default();
         match active.forget_gone() {
             Ok(gone) => {
                 for interface in gone {
@@ -40,7 +48,7 @@ impl Interfaces {
                         "interface {} is gone; it is attached again when it comes back",
                         interface.name
                     );
-                    changed = true;
+                    looked.changed = true;
                 }
             }
             Err(error) => tracing::error!("an interface is gone, and its pins stay: {error:#}"),
@@ -55,11 +63,15 @@ impl Interfaces {
             if self.failed.get(name) == Some(&index) {
                 continue;
             }
-            match active.attach(name, config.xdp).map(|attached| attached.xdp) {
+            let attached = active.attach(name, config.xdp, config.tracking.checksums_on(name));
+            match attached.map(|attached| attached.xdp) {
                 Ok(mode) => {
                     tracing::info!("interface {name} is back and attached again (XDP {mode})");
                     self.failed.remove(name);
-                    changed = true;
+                    looked = Looked {
+                        changed: true,
+                        attached: true,
+                    };
                 }
                 Err(error) => {
                     tracing::error!("interface {name} is back but cannot be attached: {error:#}");
@@ -68,9 +80,11 @@ impl Interfaces {
             }
         }
         // Zones name interfaces by index.
-        if changed && let Err(error) = active.set_zones(&config.zones) {
+        if looked.changed
+            && let Err(error) = active.set_zones(&config.zones)
+        {
             tracing::error!("the table of zones could not follow: {error:#}");
         }
-        changed
+        looked
     }
 }

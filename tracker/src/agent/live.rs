@@ -3,9 +3,16 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result};
-use tracker_common::{abi::Live, tcp::timeout::Profile};
+use tracker_common::{
+    abi::{FULL_SCALE, Live, switches},
+    tcp::timeout::Profile,
+};
 
-use crate::{config::Config, datapath::Pinned};
+use super::duties::{Duties, Pickup};
+use crate::{
+    config::{Config, Tracking},
+    datapath::Pinned,
+};
 
 /// Holds what stands in `LIVE` and writes it as a whole, so that readers never
 /// find a mixture of two writers.
@@ -23,17 +30,22 @@ impl LiveOwner {
         }
     }
 
-    /// Puts the configuration in force.
-    pub fn configure(&self, config: &Config) -> Result<()> {
+    /// Puts the configuration in force. The factor on the time-outs stays as the
+    /// fill of the tables has made it.
+    pub fn configure(&self, config: &Config, duties: &Duties) -> Result<()> {
         let slots = self.pinned.ring_slots()?;
         self.change(|live| {
+            let now_ns = Pinned::now_ns()?;
             *live = Live {
                 agent_pid: std::process::id(),
-                heartbeat_ns: Pinned::now_ns()?,
+                heartbeat_ns: now_ns,
                 half_open_limit: config.half_open_limit,
                 pickup_limit: config.pickup_limit,
                 capacity: config.capacity,
                 ring_slots: slots,
+                switches: switches_of(&config.tracking),
+                pickup: duties.pickup.is_on(now_ns).into(),
+                syn_ack_retries: config.tracking.syn_ack_retries,
                 timeouts: config.timeouts,
                 ..*live
             };
@@ -41,19 +53,16 @@ impl LiveOwner {
         })
     }
 
-    /// Gives a sign of life.
-    pub fn beat(&self) -> Result<()> {
-        self.change(|live| {
-            live.heartbeat_ns = Pinned::now_ns()?;
-            Ok(())
-        })
-    }
-
-    /// Says that no agent runs any more. It is the last word either way, so a
+    /// Says that no agent runs any more, and ends what nobody would end: pick-ups
+    /// in a grace, and short time-outs. It is the last word either way, so a
     /// failure is only told.
-    pub fn retire(&self) {
+    pub fn retire(&self, duties: &Duties) {
         let result = self.change(|live| {
             live.agent_pid = 0;
+            live.timeout_scale = FULL_SCALE;
+            if let Pickup::Until(_) = duties.pickup {
+                live.pickup = 0;
+            }
             Ok(())
         });
         if let Err(error) = result {
@@ -61,11 +70,28 @@ impl LiveOwner {
         }
     }
 
-    fn change(&self, change: impl FnOnce(&mut Live) -> Result<()>) -> Result<()> {
+    /// Changes something and writes the whole. Gives what `change` gives.
+    pub fn change<T>(&self, change: impl FnOnce(&mut Live) -> Result<T>) -> Result<T> {
         let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
-        change(&mut live)?;
+        let given = change(&mut live)?;
         self.pinned
             .set_live(&live)
-            .context("cannot put the configuration in force")
+            .context("cannot put the configuration in force")?;
+        Ok(given)
     }
+}
+
+/// Bits of [`Live::switches`].
+const fn switches_of(tracking: &Tracking) -> u8 {
+    let mut bits = 0;
+    if tracking.liberal {
+        bits |= switches::LIBERAL;
+    }
+    if tracking.drop_syn_data {
+        bits |= switches::DROP_SYN_DATA;
+    }
+    if tracking.strict_2msl {
+        bits |= switches::STRICT_2MSL;
+    }
+    bits
 }

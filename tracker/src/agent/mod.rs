@@ -4,7 +4,9 @@
 //! | module | concern |
 //! |---|---|
 //! | `live` | the running configuration in the kernel, written by one owner |
-//! | `reaper` | sweeps for expired flows |
+//! | `duties` | what the tasks go by |
+//! | `reaper`, `time_wait` | sweeps for expired flows, and for too many in TIME_WAIT |
+//! | `keeper`, `pressure` | signs of life, and time-outs that follow the fill of the tables |
 //! | `events` | what the programs report |
 //! | `interfaces` | interfaces that go and come back |
 //! | `signals` | SIGINT, SIGTERM, SIGHUP |
@@ -13,20 +15,29 @@
 //! with the last configuration, and expired flows stay in the table but count
 //! as absent.
 
+mod duties;
 mod events;
 mod gaps;
 mod interfaces;
+mod keeper;
 mod live;
+mod pressure;
 mod reaper;
 mod signals;
+mod time_wait;
+mod trouble;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result};
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 
 use self::{
+    duties::Duties,
     interfaces::Interfaces,
     live::LiveOwner,
     signals::{Signal, Signals},
@@ -92,13 +103,15 @@ pub async fn run(
     let mut signals = Signals::listen()?;
     let mut active = Active::load(&config.pin_dir, load_options(&config), config.on_exit)?;
     let mut config = effective(config, active.pinned())?;
+    let hooks_since_ns = hooks_since(&active, &config)?;
+    let duties = Duties::of(&config, hooks_since_ns);
     let live = Arc::new(LiveOwner::new(Arc::clone(active.pinned())));
     let started = events::Rings::open(active.pinned())
-        .and_then(|rings| attach(&mut active, &live, &config).map(|()| rings));
+        .and_then(|rings| attach(&mut active, &live, &config, &duties).map(|()| rings));
     let rings = match started {
         Ok(rings) => rings,
         Err(error) => {
-            live.retire();
+            live.retire(&duties);
             return Err(error);
         }
     };
@@ -109,12 +122,20 @@ pub async fn run(
     running.publish(&active);
 
     let stop = CancellationToken::new();
-    let (interval, intervals) = watch::channel(config.sweep_interval);
+    let (duties, followed) = watch::channel(duties);
+    let sweep = Arc::new(Notify::new());
     let mut tasks = JoinSet::new();
     tasks.spawn(reaper::run(
         Arc::clone(active.pinned()),
+        followed.clone(),
+        Arc::clone(&sweep),
+        stop.clone(),
+    ));
+    tasks.spawn(keeper::run(
+        Arc::clone(active.pinned()),
         Arc::clone(&live),
-        intervals,
+        followed,
+        sweep,
         stop.clone(),
     ));
     tasks.spawn(events::run(rings, stop.clone()));
@@ -138,7 +159,7 @@ pub async fn run(
                 Signal::Reload => match reload() {
                     Ok(new) => {
                         let new = possible(new, &active);
-                        config = apply(&loaded, new, &live, &interval).unwrap_or_else(|error| {
+                        config = apply(&loaded, new, &active, &live, &duties).unwrap_or_else(|error| {
                             tracing::error!("the configuration stays as it was: {error:#}");
                             config
                         });
@@ -147,8 +168,12 @@ pub async fn run(
                 },
             },
             _ = look.tick() => {
-                if interfaces.look(&mut active, &config) {
+                let looked = interfaces.look(&mut active, &config);
+                if looked.changed {
                     running.publish(&active);
+                }
+                if looked.attached && let Err(error) = begin_anew(&config, &active, &live, &duties) {
+                    tracing::error!("pick-ups do not begin anew: {error:#}");
                 }
             }
             // A task that ends before it is told to has nothing more to do, or
@@ -163,7 +188,7 @@ pub async fn run(
 
     stop.cancel();
     while tasks.join_next().await.is_some() {}
-    live.retire();
+    live.retire(&duties.borrow());
     let dir = config.pin_dir.display();
     match config.on_exit {
         OnExit::Keep => tracing::info!("the tracker at {dir} goes on without an agent"),
@@ -183,6 +208,7 @@ fn load_options(config: &Config) -> LoadOptions {
         event_ring_bytes: config.event_ring_bytes,
         embryo_ring_bytes: config.embryo_ring_bytes,
         test_clock: false,
+        checksum: config.tracking.checksum,
     }
 }
 
@@ -195,14 +221,43 @@ fn effective(mut config: Config, pinned: &Pinned) -> Result<Config> {
     Ok(config)
 }
 
+/// Since when the hooks have seen all packets, ns of `CLOCK_MONOTONIC`: since an
+/// earlier agent attached them if none is missing, else from here on.
+fn hooks_since(active: &Active, config: &Config) -> Result<u64> {
+    let earlier = match active.are_in_place(&config.interfaces)? {
+        true => active.pinned().upkeep(),
+        false => None,
+    };
+    Ok(match earlier {
+        Some(upkeep) => upkeep.hooks_since_ns,
+        None => Pinned::now_ns()?,
+    })
+}
+
+/// A hook was attached where packets had passed unseen: what depends on since
+/// when none did starts over.
+fn begin_anew(
+    config: &Config,
+    active: &Active,
+    live: &LiveOwner,
+    duties: &watch::Sender<Duties>,
+) -> Result<()> {
+    let new = Duties::of(config, Pinned::now_ns()?);
+    live.configure(config, &new)?;
+    duties.send_replace(new);
+    Ok(active.set_upkeep(new.upkeep())?)
+}
+
 /// Everything that packets depend on first, then the hooks.
-fn attach(active: &mut Active, live: &LiveOwner, config: &Config) -> Result<()> {
-    live.configure(config)?;
+fn attach(active: &mut Active, live: &LiveOwner, config: &Config, duties: &Duties) -> Result<()> {
+    active.set_upkeep(duties.upkeep())?;
+    live.configure(config, duties)?;
+    warn(config);
     active
         .set_zones(&config.zones)
         .context("cannot fill the table of zones")?;
     for name in &config.interfaces {
-        active.attach(name, config.xdp)?;
+        active.attach(name, config.xdp, config.tracking.checksums_on(name))?;
     }
     let others = active.detach_others()?;
     if !others.is_empty() {
@@ -215,12 +270,26 @@ fn attach(active: &mut Active, live: &LiveOwner, config: &Config) -> Result<()> 
     Ok(())
 }
 
+/// Tells what of the configuration makes the tracker see less.
+fn warn(config: &Config) {
+    if config.tracking.liberal {
+        tracing::warn!(
+            "tracking.liberal = true: no segment is held against windows, timestamps or the \
+             numbers of an RST; what a check would refuse is counted as `liberal`"
+        );
+    }
+}
+
 fn announce(active: &Active) {
     let interfaces: Vec<String> = active
         .attached()
         .map(|it| {
+            let checksums = match it.checksums {
+                true => ", TCP checksums verified",
+                false => "",
+            };
             format!(
-                "{} (XDP {}, egress {})",
+                "{} (XDP {}, egress {}{checksums})",
                 it.name,
                 it.xdp,
                 it.egress.as_str()
@@ -253,12 +322,17 @@ fn possible(mut config: Config, active: &Active) -> Config {
 fn apply(
     loaded: &Config,
     new: Config,
+    active: &Active,
     live: &LiveOwner,
-    interval: &watch::Sender<std::time::Duration>,
+    duties: &watch::Sender<Duties>,
 ) -> Result<Config> {
     let reloaded = merge(loaded, new);
-    live.configure(&reloaded.config)?;
-    interval.send_replace(reloaded.config.sweep_interval);
+    let hooks_since_ns = duties.borrow().hooks_since_ns;
+    let new = Duties::of(&reloaded.config, hooks_since_ns);
+    live.configure(&reloaded.config, &new)?;
+    duties.send_replace(new);
+    active.set_upkeep(new.upkeep())?;
+    warn(&reloaded.config);
     if reloaded.kept.is_empty() {
         tracing::info!("configuration read again");
     } else {

@@ -3,60 +3,58 @@
 //! Expiry does not depend on it: to the packet path an expired flow is absent.
 //! The sweep gives its memory and its counters back.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use anyhow::Result;
 use tokio::{
-    sync::watch,
+    sync::{Notify, watch},
     time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 use tracker_common::{
     abi::{Cause, Family, Flow, Key, Live},
-    tcp::timeout,
+    tcp::timeout::{self, Class},
     time::Tick,
 };
 
-use super::live::LiveOwner;
+use super::{
+    duties::Duties,
+    time_wait::{Ages, Excess},
+    trouble::{QUIET, Trouble},
+};
 use crate::datapath::{Pinned, ReapTotals};
-
-/// How long the same trouble is told once only.
-const QUIET: Duration = Duration::from_secs(60);
 
 /// A flow by its table, its key and its generation.
 type Candidate = (Family, Key, u32);
 
-/// Sweeps every interval until `stop`.
+/// Sweeps every interval, and when `sweep` is notified, until `stop`.
 pub async fn run(
     pinned: Arc<Pinned>,
-    live: Arc<LiveOwner>,
-    mut interval: watch::Receiver<Duration>,
+    mut duties: watch::Receiver<Duties>,
+    sweep_now: Arc<Notify>,
     stop: CancellationToken,
 ) {
-    let mut trouble = Trouble::default();
+    let mut trouble = Trouble::about("expired flows cannot be removed");
+    let mut limited = None::<Instant>;
     let mut next = Instant::now();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = sleep_until(next) => {}
+            () = sweep_now.notified() => {}
             // A shorter interval takes effect at once.
-            Ok(()) = interval.changed() => {}
+            Ok(()) = duties.changed() => {}
         }
-        next = Instant::now() + *interval.borrow_and_update();
-        let (pinned, live) = (Arc::clone(&pinned), Arc::clone(&live));
+        let current = *duties.borrow_and_update();
+        next = Instant::now() + current.sweep_interval;
+        let pinned = Arc::clone(&pinned);
         // A sweep of a full table takes tens of milliseconds of the CPU.
-        let swept = tokio::task::spawn_blocking(move || sweep(&pinned, &live)).await;
+        let swept =
+            tokio::task::spawn_blocking(move || sweep(&pinned, current.time_wait_limit)).await;
         match swept {
-            Ok(Ok(totals)) => {
+            Ok(Ok(swept)) => {
                 trouble.over();
-                if totals.removed > 0 {
-                    tracing::debug!(
-                        "swept: {} removed, {} alive after all, {} gone already",
-                        totals.removed,
-                        totals.kept,
-                        totals.gone
-                    );
-                }
+                tell(&swept, current.time_wait_limit, &mut limited);
             }
             Ok(Err(error)) => trouble.tell(&format!("{error:#}")),
             Err(error) => trouble.tell(&error.to_string()),
@@ -64,63 +62,111 @@ pub async fn run(
     }
 }
 
-/// One sweep over both tables.
-fn sweep(pinned: &Pinned, live: &LiveOwner) -> Result<ReapTotals> {
-    live.beat()?;
-    let in_force = pinned.live()?;
+/// What became of a sweep's candidates.
+#[derive(Debug, Default)]
+struct Swept {
+    expired: ReapTotals,
+    /// Flows in TIME_WAIT above the limit.
+    time_wait: ReapTotals,
+}
+
+fn tell(swept: &Swept, limit: u32, limited: &mut Option<Instant>) {
+    let Swept { expired, time_wait } = swept;
+    if expired.removed > 0 {
+        tracing::debug!(
+            "swept: {} removed, {} alive after all, {} gone already",
+            expired.removed,
+            expired.kept,
+            expired.gone
+        );
+    }
+    if time_wait.removed == 0 {
+        return;
+    }
+    if limited.is_none_or(|told| told.elapsed() >= QUIET) {
+        *limited = Some(Instant::now());
+        tracing::info!(
+            "more than tracking.time_wait_limit = {limit} flows are in TIME_WAIT: the {} oldest \
+             were removed; more of these in the next minute are not told",
+            time_wait.removed
+        );
+    } else {
+        tracing::debug!(
+            "{} flows in TIME_WAIT above the limit were removed",
+            time_wait.removed
+        );
+    }
+}
+
+/// One sweep over both tables, and another one for flows in TIME_WAIT where these
+/// are more than `limit`.
+fn sweep(pinned: &Pinned, limit: u32) -> Result<Swept> {
+    let live = pinned.live()?;
+    let mut swept = Swept::default();
+    let now = Tick::from_ns(Pinned::now_ns()?);
+    let mut ages = Ages::new(now, live.timeouts[Class::TimeWait as usize]);
+    swept.expired = remove(pinned, Cause::Expired, |family, chunk, candidates| {
+        let now = Tick::from_ns(Pinned::now_ns()?);
+        select(chunk, family, now, &live, &mut ages, candidates);
+        Ok(())
+    })?;
+    if let Some(mut excess) = ages.beyond(limit) {
+        swept.time_wait = remove(pinned, Cause::TimeWaitLimit, |family, chunk, candidates| {
+            select_excess(chunk, family, &mut excess, candidates);
+            Ok(())
+        })?;
+    }
+    Ok(swept)
+}
+
+/// Walks over both tables and has the candidates that `select` finds removed.
+fn remove(
+    pinned: &Pinned,
+    cause: Cause,
+    mut select: impl FnMut(Family, &[(Key, Flow)], &mut Vec<Candidate>) -> Result<()>,
+) -> Result<ReapTotals> {
     let mut candidates = Vec::new();
     let mut totals = ReapTotals::default();
     for family in [Family::V4, Family::V6] {
         let mut flows = pinned.flows(family)?;
         while let Some(chunk) = flows.next_chunk()? {
             candidates.clear();
-            select(
-                chunk,
-                family,
-                Tick::from_ns(Pinned::now_ns()?),
-                &in_force,
-                &mut candidates,
-            );
-            totals.add(pinned.remove(Cause::Expired, &candidates)?);
+            select(family, chunk, &mut candidates)?;
+            totals.add(pinned.remove(cause, &candidates)?);
         }
     }
     Ok(totals)
 }
 
-/// The flows of `chunk` that have expired. The kernel judges them again.
+/// The flows of `chunk` that have expired. The kernel judges them again. The
+/// others are counted in `ages`.
 fn select(
     chunk: &[(Key, Flow)],
     family: Family,
     now: Tick,
     live: &Live,
+    ages: &mut Ages,
     candidates: &mut Vec<Candidate>,
 ) {
-    let expired = chunk
-        .iter()
-        .filter(|(_, flow)| timeout::expired(flow, now, live));
-    candidates.extend(expired.map(|&(key, flow)| (family, key, flow.generation)));
-}
-
-/// Keeps a lasting failure from filling the log.
-#[derive(Default)]
-struct Trouble {
-    told: Option<Instant>,
-}
-
-impl Trouble {
-    fn tell(&mut self, what: &str) {
-        if self.told.is_some_and(|told| told.elapsed() < QUIET) {
-            return;
-        }
-        self.told = Some(Instant::now());
-        tracing::error!("expired flows cannot be removed, trying again: {what}");
-    }
-
-    fn over(&mut self) {
-        if self.told.take().is_some() {
-            tracing::info!("expired flows are removed again");
+    for (key, flow) in chunk {
+        if timeout::expired(flow, now, live) {
+            candidates.push((family, *key, flow.generation));
+        } else {
+            ages.note(flow);
         }
     }
+}
+
+/// The flows of `chunk` that are too many in TIME_WAIT. The kernel judges again
+/// whether they are in it.
+fn select_excess(
+    chunk: &[(Key, Flow)],
+    family: Family,
+    excess: &mut Excess,
+    candidates: &mut Vec<Candidate>,
+) {
+    let taken = chunk.iter().filter(|(_, flow)| excess.takes(flow));
+    candidates.extend(taken.map(|&(key, flow)| (family, key, flow.generation)));
 }
 
 #[cfg(test)]
@@ -153,7 +199,15 @@ mod tests {
             })
             .into();
         let mut candidates = Vec::new();
-        select(&chunk, Family::V6, Tick(150), &live, &mut candidates);
+        let mut ages = Ages::new(Tick(150), 100);
+        select(
+            &chunk,
+            Family::V6,
+            Tick(150),
+            &live,
+            &mut ages,
+            &mut candidates,
+        );
         let generations: Vec<u32> = candidates.iter().map(|c| c.2).collect();
         assert_eq!(generations, [1, 2]);
         assert!(

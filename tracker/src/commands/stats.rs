@@ -9,7 +9,7 @@ use super::look::{Look, names};
 use crate::{
     cli::{StatsArgs, StatsFormat},
     datapath::Pinned,
-    view::stats::{Flows, Interface, Map, Program, Snapshot},
+    view::stats::{Flows, Interface, Map, Program, Snapshot, Upkeep},
 };
 
 /// Writes the statistics to `out`.
@@ -42,6 +42,7 @@ fn snapshot(pinned: &Pinned) -> Result<Snapshot> {
             xdp: pinned.xdp_mode(index),
             ingress: interface.flags & interface_flags::INGRESS != 0,
             strips_tags: interface.flags & interface_flags::STRIPS_TAGS != 0,
+            checksums: interface.flags & interface_flags::CHECKSUM != 0,
         });
     let programs = pinned.programs()?.into_iter().map(|program| Program {
         name: program.name,
@@ -58,6 +59,11 @@ fn snapshot(pinned: &Pinned) -> Result<Snapshot> {
     Ok(Snapshot {
         now_ns: look.now_ns,
         live: look.live,
+        upkeep: pinned.upkeep().map(|upkeep| Upkeep {
+            pickup_until_ns: upkeep.pickup_until_ns,
+            time_wait_limit: upkeep.time_wait_limit,
+            adaptive: upkeep.adaptive,
+        }),
         gauges: pinned.gauges()?,
         reasons: pinned.reasons()?,
         lost: pinned.lost()?,

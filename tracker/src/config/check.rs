@@ -58,6 +58,7 @@ pub fn check(file: &File, flags: &RunArgs, system: &System) -> Result<Config> {
         preallocate: table.preallocate.unwrap_or(false),
         half_open_limit,
         pickup_limit,
+        tracking: file.tracking.check(flags.pickup, capacity, &interfaces)?,
         timeouts: timeouts(&file.timeouts),
         zones: zones(&file.zones, &interfaces)?,
         sweep_interval: file
@@ -225,7 +226,7 @@ mod tests {
                 .or_else(|| value.as_array()?.first()?.as_table());
             tables.extend(table.map(|table| (name.clone(), table.clone())));
         }
-        assert_eq!(tables.len(), 6);
+        assert_eq!(tables.len(), 7);
         for (name, table) in tables {
             let header = match name.as_str() {
                 "" => String::new(),

@@ -15,7 +15,7 @@ use tracker_common::{
     time::{MAX_TIMEOUT_TICKS, ms_from_ticks, ticks_from_ms},
 };
 
-use super::closest;
+use super::{closest, tracking::Tracking};
 use crate::cli::{OnExit, RoleChoice, XdpChoice};
 
 /// What a configuration file says. An absent key is `None`.
@@ -28,6 +28,7 @@ pub struct File {
     pub(super) on_exit: Option<OnExit>,
     pub(super) pin_dir: Option<PathBuf>,
     pub(super) table: Table,
+    pub(super) tracking: Tracking,
     pub(super) timeouts: Timeouts,
     pub(super) zones: Vec<Zone>,
     pub(super) agent: Agent,
@@ -60,6 +61,7 @@ pub(super) struct Timeouts {
     closed: Option<Timeout>,
     pickup: Option<Timeout>,
     unacknowledged: Option<Timeout>,
+    retransmitting: Option<Timeout>,
 }
 
 impl Timeouts {
@@ -77,6 +79,7 @@ impl Timeouts {
                 Class::Closed => &self.closed,
                 Class::Pickup => &self.pickup,
                 Class::Unacknowledged => &self.unacknowledged,
+                Class::Retransmitting => &self.retransmitting,
             };
             key.as_ref().map(|timeout| timeout.0)
         })
@@ -180,7 +183,7 @@ impl<'de> Deserialize<'de> for RingBytes {
 
 /// A duration as people write it: `90s`, `2h 4m`, `250ms`.
 #[derive(Debug)]
-struct Human(Duration);
+pub(super) struct Human(pub(super) Duration);
 
 impl<'de> Deserialize<'de> for Human {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -8,6 +8,7 @@ mod check;
 mod file;
 mod reload;
 mod system;
+mod tracking;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -19,7 +20,7 @@ pub use self::{
     reload::{Reloaded, merge},
     system::System,
 };
-pub use crate::cli::{OnExit, XdpChoice};
+pub use crate::cli::{OnExit, PickupChoice, XdpChoice};
 
 /// A checked configuration of the agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +46,8 @@ pub struct Config {
     /// Flows met in mid-life and not yet proved, 0 (none is picked up) to
     /// `capacity`.
     pub pickup_limit: u32,
+    /// How flows are followed.
+    pub tracking: Tracking,
     /// Time-outs by [`tracker_common::tcp::timeout::Class`], in ticks, at
     /// least 1.
     pub timeouts: [u32; CLASSES],
@@ -58,6 +61,68 @@ pub struct Config {
     pub event_ring_bytes: u32,
     /// Size of the ring of events before the handshake completes, likewise.
     pub embryo_ring_bytes: u32,
+}
+
+/// How flows are followed: the table `[tracking]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tracking {
+    /// Whether connections are met in mid-life.
+    pub pickup: PickupChoice,
+    /// How long [`PickupChoice::Grace`] does so, 1 ms to 1 day.
+    pub pickup_grace: Duration,
+    /// No flow's segments are held against windows, timestamps or RST numbers.
+    pub liberal: bool,
+    /// A SYN with data is refused.
+    pub drop_syn_data: bool,
+    /// A connection in TIME-WAIT is not reopened before 2MSL are over.
+    pub strict_2msl: bool,
+    /// SYN-ACKs that a responder may repeat before its half-open flow ends.
+    pub syn_ack_retries: u8,
+    /// Flows in TIME_WAIT that are kept, both families together.
+    pub time_wait_limit: u32,
+    /// Time-outs get shorter as the tables fill; `None`: never.
+    pub adaptive: Option<Adaptive>,
+    /// TCP checksums are verified where the frames carry whole ones.
+    pub checksum: bool,
+    /// Names of interfaces where they are verified whatever the interface is;
+    /// each one of [`Config::interfaces`].
+    pub checksum_force: Vec<String>,
+}
+
+impl Tracking {
+    /// What becomes of TCP checksums on an interface.
+    #[must_use]
+    pub fn checksums_on(&self, interface: &str) -> Checksums {
+        if !self.checksum {
+            Checksums::Ignore
+        } else if self.checksum_force.iter().any(|name| name == interface) {
+            Checksums::Force
+        } else {
+            Checksums::Verify
+        }
+    }
+}
+
+/// What becomes of TCP checksums on an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checksums {
+    /// They are not looked at.
+    Ignore,
+    /// They are verified where frames carry whole ones.
+    Verify,
+    /// They are verified.
+    Force,
+}
+
+/// Between which fills of the fuller table the time-outs shrink from their full
+/// length to nothing, in percent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Adaptive {
+    /// Up to here they have their full length: 1 to 100.
+    pub start: u32,
+    /// Here they would be nothing: above `start`, at most 1000. A table is never
+    /// more than full, so above 100 the factor stays above 0.
+    pub end: u32,
 }
 
 /// One row of the zone table: frames with these tags on this interface belong

@@ -1,6 +1,6 @@
 //! What a reload may change, and what it may not.
 
-use super::Config;
+use super::{Config, Tracking};
 
 /// A configuration to go on with, and what of the new one cannot be had.
 #[derive(Debug, PartialEq, Eq)]
@@ -12,7 +12,8 @@ pub struct Reloaded {
 }
 
 /// Takes over from `new` what the programs can follow while they run: the
-/// time-outs, the limits and the sweep. All else is fixed at load.
+/// time-outs, the limits, how flows are followed and the sweep. All else is fixed
+/// at load.
 ///
 /// `loaded` is the configuration that the programs were loaded with: the ring
 /// of half-open flows is as long as that one's limit, so the limit may move
@@ -35,6 +36,14 @@ pub fn merge(loaded: &Config, new: Config) -> Reloaded {
         "table.half_open_limit",
         new.half_open_limit > loaded.half_open_limit,
     );
+    fixed(
+        "tracking.tcp_checksum",
+        new.tracking.checksum != loaded.tracking.checksum,
+    );
+    fixed(
+        "tracking.tcp_checksum_force",
+        new.tracking.checksum_force != loaded.tracking.checksum_force,
+    );
     fixed("zones", new.zones != loaded.zones);
     fixed(
         "events.ring_bytes",
@@ -48,6 +57,11 @@ pub fn merge(loaded: &Config, new: Config) -> Reloaded {
         on_exit: new.on_exit,
         half_open_limit: new.half_open_limit.min(loaded.half_open_limit),
         pickup_limit: new.pickup_limit.min(loaded.capacity),
+        tracking: Tracking {
+            checksum: loaded.tracking.checksum,
+            checksum_force: loaded.tracking.checksum_force.clone(),
+            ..new.tracking
+        },
         timeouts: new.timeouts,
         sweep_interval: new.sweep_interval,
         ..loaded.clone()
@@ -64,7 +78,7 @@ mod tests {
     use super::*;
     use crate::{
         cli::RunArgs,
-        config::{File, System, check},
+        config::{File, PickupChoice, System, check},
     };
 
     fn loaded() -> Config {
@@ -82,6 +96,9 @@ mod tests {
         new.sweep_interval = Duration::from_secs(9);
         new.half_open_limit -= 1;
         new.pickup_limit += 1;
+        new.tracking.pickup = PickupChoice::Grace;
+        new.tracking.time_wait_limit = 1;
+        new.tracking.liberal = true;
         assert_eq!(
             merge(&loaded(), new.clone()),
             Reloaded {
@@ -98,6 +115,7 @@ mod tests {
         new.role = Role::Gateway;
         new.capacity = 1;
         new.half_open_limit += 1;
+        new.tracking.checksum = true;
         let reloaded = merge(&loaded(), new);
         assert_eq!(reloaded.config, loaded());
         assert_eq!(
@@ -106,7 +124,8 @@ mod tests {
                 "interfaces",
                 "role",
                 "table.capacity",
-                "table.half_open_limit"
+                "table.half_open_limit",
+                "tracking.tcp_checksum",
             ]
         );
     }

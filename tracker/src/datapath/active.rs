@@ -22,8 +22,9 @@ use super::{
     pins::{self, PinDir},
     sys,
     unload::{detach_clsact, remove_link},
+    upkeep::{self, Upkeep},
 };
-use crate::config::{OnExit, XdpChoice, ZoneRule};
+use crate::config::{Checksums, OnExit, XdpChoice, ZoneRule};
 
 /// An interface that carries the hooks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +37,8 @@ pub struct Attached {
     pub xdp: XdpMode,
     /// How the egress program is.
     pub egress: Egress,
+    /// Whether TCP checksums of what comes in are verified.
+    pub checksums: bool,
 }
 
 /// How the egress program is attached.
@@ -139,18 +142,57 @@ impl Active {
         ProgramLog::of(&mut self.ebpf)
     }
 
+    /// Whether both hooks of an earlier agent are on each of `interfaces`, so that
+    /// no packet has passed there unseen since.
+    ///
+    /// # Errors
+    ///
+    /// The pins cannot be read.
+    pub fn are_in_place(&self, interfaces: &[String]) -> Result<bool> {
+        let links = self.dir.links()?;
+        Ok(self.is_adopted()
+            && interfaces.iter().all(|name| {
+                let Ok(nic) = Nic::find(name) else {
+                    return false;
+                };
+                let hooks: &[Hook] = match nic.loopback {
+                    true => &[Hook::Ingress],
+                    false => &[Hook::Ingress, Hook::Egress],
+                };
+                hooks.iter().all(|&hook| links.contains(&(hook, nic.index)))
+            }))
+    }
+
+    /// Writes down what the agent does by itself.
+    ///
+    /// # Errors
+    ///
+    /// The pin directory cannot be written.
+    pub fn set_upkeep(&self, upkeep: Upkeep) -> super::Result<()> {
+        upkeep::write(self.dir.path(), upkeep)
+    }
+
     /// Attaches the hooks to the interface `name`; both or, on an error,
     /// neither. Links that are pinned get the new programs atomically.
     ///
     /// # Errors
     ///
     /// The interface cannot carry them.
-    pub fn attach(&mut self, name: &str, xdp: XdpChoice) -> Result<&Attached> {
+    pub fn attach(
+        &mut self,
+        name: &str,
+        xdp: XdpChoice,
+        checksums: Checksums,
+    ) -> Result<&Attached> {
         let nic = Nic::find(name)?;
+        let checksums = verified(&nic, checksums);
         // First of all: a forwarded packet must not be taken for a local one.
         let mut flags = interface_flags::INGRESS;
         if nic.strips_tags {
             flags |= interface_flags::STRIPS_TAGS;
+        }
+        if checksums {
+            flags |= interface_flags::CHECKSUM;
         }
         // An earlier agent's links are not undone: they track on.
         let kept = self
@@ -163,7 +205,10 @@ impl Active {
             Ok(attached) => Ok(self
                 .attached
                 .entry(nic.index)
-                .insert_entry(attached)
+                .insert_entry(Attached {
+                    checksums,
+                    ..attached
+                })
                 .into_mut()),
             Err(error) if kept => Err(error),
             Err(error) => {
@@ -192,6 +237,7 @@ impl Active {
             index: nic.index,
             xdp,
             egress,
+            checksums: false,
         })
     }
 
@@ -338,6 +384,23 @@ impl Active {
                 }
                 Ok(self.dir.destroy()?)
             }
+        }
+    }
+}
+
+/// Whether TCP checksums are verified on an interface; that they are not where
+/// they should be is told.
+fn verified(nic: &Nic, checksums: Checksums) -> bool {
+    match (checksums, nic.partial_checksums) {
+        (Checksums::Ignore, _) => false,
+        (Checksums::Force, _) | (Checksums::Verify, None) => true,
+        (Checksums::Verify, Some(what)) => {
+            tracing::warn!(
+                "TCP checksums are not verified on {}: it is {what}, which hands over segments \
+                 whose checksum was not computed yet; tracking.tcp_checksum_force overrules this",
+                nic.name
+            );
+            false
         }
     }
 }

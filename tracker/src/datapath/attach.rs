@@ -245,6 +245,7 @@ mod tests {
             index: 1,
             loopback: false,
             strips_tags: false,
+            partial_checksums: None,
         };
         let busy = io::Error::from_raw_os_error(libc::EBUSY);
         let unable = io::Error::from_raw_os_error(libc::EOPNOTSUPP);

@@ -1,7 +1,8 @@
-//! Reads a flow table in batches.
+//! Reads hash maps in batches.
 
-use std::os::fd::BorrowedFd;
+use std::{io, os::fd::BorrowedFd};
 
+use aya::Pod;
 use tracker_common::abi::{Family, Flow, Key, KeyV4, KeyV6};
 
 use super::{
@@ -82,14 +83,15 @@ impl<'a> FlowReader<'a> {
         loop {
             let values = &mut self.values;
             let result = match &mut self.keys {
-                Keys::V4(keys) => sys::lookup_batch(self.map, &mut self.cursor, keys, values),
-                Keys::V6(keys) => sys::lookup_batch(self.map, &mut self.cursor, keys, values),
+                Keys::V4(keys) => {
+                    sys::lookup_batch(self.map, &mut self.cursor, keys, values, sys::BPF_F_LOCK)
+                }
+                Keys::V6(keys) => {
+                    sys::lookup_batch(self.map, &mut self.cursor, keys, values, sys::BPF_F_LOCK)
+                }
             };
             match result {
-                Err(error)
-                    if error.raw_os_error() == Some(libc::ENOSPC)
-                        && self.values.len() < LARGEST_CHUNK =>
-                {
+                Err(error) if is_too_small(&error) && self.values.len() < LARGEST_CHUNK => {
                     self.grow_to(self.values.len() * 2);
                 }
                 other => {
@@ -111,6 +113,47 @@ impl<'a> FlowReader<'a> {
         self.values.resize(len, Flow::default());
         self.chunk.reserve(len);
     }
+}
+
+/// Reads a hash map whose values have no lock, and hands every element to `each`.
+/// The map changes meanwhile, as above.
+pub(super) fn read_all<K: Pod + Default, V: Pod + Default>(
+    map: BorrowedFd<'_>,
+    name: &'static str,
+    mut each: impl FnMut(&K, &V),
+) -> Result<()> {
+    let mut cursor = Cursor::default();
+    let mut keys = vec![K::default(); CHUNK];
+    let mut values = vec![V::default(); CHUNK];
+    loop {
+        match sys::lookup_batch(map, &mut cursor, &mut keys, &mut values, 0) {
+            Ok(batch) => {
+                keys.iter()
+                    .zip(&values)
+                    .take(batch.count)
+                    .for_each(|(key, value)| each(key, value));
+                if batch.last {
+                    return Ok(());
+                }
+            }
+            Err(error) if is_too_small(&error) && keys.len() < LARGEST_CHUNK => {
+                keys.resize(keys.len() * 2, K::default());
+                values.resize(values.len() * 2, V::default());
+            }
+            Err(source) => {
+                return Err(Error::Batch {
+                    action: "read",
+                    map: name,
+                    source,
+                });
+            }
+        }
+    }
+}
+
+/// Whether not even one bucket fits the buffers.
+fn is_too_small(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ENOSPC)
 }
 
 /// Keeps what is somebody's flow: tag 0 marks an element that is being filled

@@ -41,6 +41,8 @@ pub struct LoadOptions {
     pub embryo_ring_bytes: u32,
     /// The time is what a test says it is.
     pub test_clock: bool,
+    /// TCP checksums are verified on interfaces that say so.
+    pub checksum: bool,
 }
 
 impl Default for LoadOptions {
@@ -54,6 +56,7 @@ impl Default for LoadOptions {
             event_ring_bytes: 1 << 20,
             embryo_ring_bytes: 1 << 18,
             test_clock: false,
+            checksum: false,
         }
     }
 }

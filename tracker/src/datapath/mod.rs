@@ -7,6 +7,7 @@
 //! | `active` | the tracker of a running agent: load, attach, adopt, end |
 //! | `attach`, `nic` | the hooks on an interface, and what is asked of it |
 //! | `pins`, `pinned`, `unload` | the pin directory: holding, reading, removing it |
+//! | `upkeep` | what the agent does by itself, written down there |
 //! | `tables`, `batch`, `ring` | typed access to the maps |
 //! | `reap` | removal of flows by the kernel's judgement |
 //! | `trial` | the loaded programs in the hands of tests |
@@ -30,6 +31,7 @@ mod sys;
 mod tables;
 mod trial;
 mod unload;
+mod upkeep;
 
 pub use self::{
     active::{Active, Attached, Egress},
@@ -47,4 +49,5 @@ pub use self::{
     tables::Tables,
     trial::{Loaded, Place, Ran, Run, load_for_bench, load_for_test},
     unload::{Unloaded, unload},
+    upkeep::Upkeep,
 };

@@ -35,12 +35,18 @@ pub const INTERFACES: &str = "INTERFACES";
 pub const CANDIDATES: &str = "CANDIDATES";
 /// The request to the reaper.
 pub const REAP_CONTROL: &str = "REAP";
+/// The last steps of flows.
+pub const HISTORY: &str = "HISTORY";
+/// The last refused segments of flows.
+pub const REFUSALS: &str = "REFUSALS";
+/// SYNs that passed on live flows.
+pub const PENDING_SYNS: &str = "PENDING_SYNS";
 /// The clock of tests.
 pub const TEST_CLOCK: &str = "TEST_CLOCK";
 
 /// Every map that outlives its programs, pinned under its own name. Read-only
 /// data is not among them: each program has its own.
-pub const MAPS: [&str; 15] = [
+pub const MAPS: [&str; 18] = [
     FLOWS_V4,
     FLOWS_V6,
     LIVE,
@@ -55,6 +61,9 @@ pub const MAPS: [&str; 15] = [
     INTERFACES,
     CANDIDATES,
     REAP_CONTROL,
+    HISTORY,
+    REFUSALS,
+    PENDING_SYNS,
     TEST_CLOCK,
 ];
 

@@ -38,6 +38,11 @@ pub struct Nic {
     /// sender's metadata in both modes, whatever its own features say (tried
     /// on 6.18).
     pub strips_tags: bool,
+    /// What it is, where frames that come in may carry TCP checksums that were
+    /// not computed yet: their sender is on this machine, or a guest's or
+    /// hypervisor's driver vouches for them instead. `None` where frames come
+    /// from a wire.
+    pub partial_checksums: Option<&'static str>,
 }
 
 impl Nic {
@@ -68,12 +73,13 @@ impl Nic {
                 }
             );
         }
-        let strips_tags = !loopback && strips_tags(&socket, name);
+        let driver = driver(&socket, name).unwrap_or_default();
         Ok(Self {
             name: name.to_owned(),
             index,
             loopback,
-            strips_tags,
+            strips_tags: !loopback && strips_tags(&socket, name, &driver),
+            partial_checksums: partial_checksums(loopback, &driver),
         })
     }
 }
@@ -160,7 +166,9 @@ impl EthtoolRequest for EthtoolDriver {}
 struct EthtoolDriver {
     command: u32,
     driver: [u8; 32],
-    rest: [u8; 160],
+    versions: [u8; 64],
+    bus: [u8; 32],
+    rest: [u8; 64],
 }
 
 const _: () = assert!(size_of::<EthtoolDriver>() == 196);
@@ -174,25 +182,74 @@ struct EthtoolValue {
 
 /// Whether the interface takes VLAN tags out of frames; one that does not answer
 /// has no such feature to turn on.
-fn strips_tags(socket: &OwnedFd, name: &str) -> bool {
+fn strips_tags(socket: &OwnedFd, name: &str, driver: &Driver) -> bool {
     let mut flags = EthtoolValue {
         command: ETHTOOL_GFLAGS,
         data: 0,
     };
     let offloads = ethtool(socket, name, &mut flags).is_ok() && flags.data & ETH_FLAG_RXVLAN != 0;
-    offloads || driver(socket, name).is_ok_and(|driver| driver == "veth")
+    offloads || driver.name == "veth"
 }
 
-/// Name of the interface's driver.
-fn driver(socket: &OwnedFd, name: &str) -> io::Result<String> {
+/// Drivers whose device is on a bus, but whose frames may come from a guest of
+/// the same host without ever crossing a wire: virtio, Xen, Hyper-V, VMware,
+/// and user-mode Linux.
+const PARAVIRTUAL: [&str; 6] = [
+    "virtio_net",
+    "vif",
+    "xen_netfront",
+    "hv_netvsc",
+    "vmxnet3",
+    "uml-vector",
+];
+
+/// See [`Nic::partial_checksums`].
+fn partial_checksums(loopback: bool, driver: &Driver) -> Option<&'static str> {
+    if loopback {
+        Some("the loopback")
+    } else if PARAVIRTUAL.contains(&driver.name.as_str()) {
+        Some("the interface of a guest")
+    } else if !driver.has_device() {
+        Some("a virtual interface")
+    } else {
+        None
+    }
+}
+
+/// What an interface says of its driver; empty where it does not.
+#[derive(Debug, Default)]
+struct Driver {
+    name: String,
+    bus: String,
+}
+
+impl Driver {
+    /// Whether a piece of hardware is behind it: that has an address on a bus
+    /// (net/ethtool/ioctl.c fills it in for every device with a parent), where
+    /// software says nothing, "N/A", or what it is.
+    fn has_device(&self) -> bool {
+        !matches!(self.bus.as_str(), "" | "N/A" | "tun" | "tap")
+    }
+}
+
+/// Asks an interface for its driver.
+fn driver(socket: &OwnedFd, name: &str) -> io::Result<Driver> {
     let mut info = EthtoolDriver {
         command: ETHTOOL_GDRVINFO,
         driver: [0; 32],
-        rest: [0; 160],
+        versions: [0; 64],
+        bus: [0; 32],
+        rest: [0; 64],
     };
     ethtool(socket, name, &mut info)?;
-    let driver = info.driver.split(|&byte| byte == 0).next().unwrap_or(&[]);
-    Ok(String::from_utf8_lossy(driver).into_owned())
+    let text = |bytes: &[u8]| {
+        let text = bytes.split(|&byte| byte == 0).next().unwrap_or(&[]);
+        String::from_utf8_lossy(text).into_owned()
+    };
+    Ok(Driver {
+        name: text(&info.driver),
+        bus: text(&info.bus),
+    })
 }
 
 /// Makes the ethtool request that `data` holds, and receives its answer there.
@@ -234,11 +291,32 @@ mod tests {
     #[test]
     fn the_loopback_names_no_driver_or_its_own() {
         let socket = socket().unwrap();
-        assert!(
-            driver(&socket, "lo").is_ok_and(|driver| driver != "veth")
-                || driver(&socket, "lo").is_err()
-        );
-        assert!(!strips_tags(&socket, "nosuchif0"));
+        assert_ne!(driver(&socket, "lo").unwrap_or_default().name, "veth");
+        assert!(!strips_tags(&socket, "nosuchif0", &Driver::default()));
+    }
+
+    #[test]
+    fn checksums_are_whole_where_hardware_is_behind_the_interface() {
+        let lo = Nic::find("lo").unwrap();
+        assert_eq!(lo.partial_checksums, Some("the loopback"));
+        let whole = |name: &str, bus: &str| {
+            let driver = Driver {
+                name: name.to_owned(),
+                bus: bus.to_owned(),
+            };
+            partial_checksums(false, &driver).is_none()
+        };
+        assert!(whole("igb", "0000:01:00.0"));
+        for (name, bus) in [
+            ("veth", ""),
+            ("tun", "tap"),
+            ("bridge", "N/A"),
+            ("virtio_net", "virtio0"),
+            ("vmxnet3", "0000:0b:00.0"),
+            ("", ""),
+        ] {
+            assert!(!whole(name, bus), "{name}");
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@ use super::{
     names, pins,
     reap::{self, ReapTotals},
     tables::Tables,
+    upkeep::{self, Upkeep},
 };
 
 /// The tracker that is pinned in a directory.
@@ -82,6 +83,13 @@ impl Pinned {
     #[must_use]
     pub fn xdp_mode(&self, ifindex: u32) -> Option<String> {
         pins::recorded_mode(&self.dir, ifindex)
+    }
+
+    /// What the agent, or the last one, does beside what `LIVE` tells; `None`
+    /// where none has written it down.
+    #[must_use]
+    pub fn upkeep(&self) -> Option<Upkeep> {
+        upkeep::read(&self.dir)
     }
 
     /// What the kernel knows about the programs.

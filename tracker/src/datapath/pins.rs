@@ -10,6 +10,7 @@
 //! | `prog_*` | a program |
 //! | `link_xdp_N`, `link_tcx_N` | what is attached to the interface with index N |
 //! | `xdp_mode_N` | symbolic link to `native` or `generic` |
+//! | `upkeep` | symbolic link that tells what the agent does by itself |
 
 use std::{
     fs::{self, DirBuilder, File, Permissions, TryLockError},
@@ -344,7 +345,7 @@ fn mode_name(ifindex: u32) -> String {
     format!("xdp_mode_{ifindex}")
 }
 
-fn link(path: &Path, target: &str) -> Result<()> {
+pub(super) fn link(path: &Path, target: &str) -> Result<()> {
     symlink(target, path).map_err(io("make the symbolic link", path))
 }
 

@@ -79,8 +79,8 @@ pub struct Cursor {
     token: Option<u64>,
 }
 
-/// Reads the next elements of a hash map, each under its lock, and moves
-/// `cursor` on.
+/// Reads the next elements of a hash map, with [`BPF_F_LOCK`] in `flags` each
+/// under its lock, and moves `cursor` on.
 ///
 /// # Errors
 ///
@@ -91,6 +91,7 @@ pub fn lookup_batch<K: Pod, V: Pod>(
     cursor: &mut Cursor,
     keys: &mut [K],
     values: &mut [V],
+    flags: u64,
 ) -> io::Result<Batch> {
     let room = keys.len().min(values.len());
     let mut next = 0_u64;
@@ -104,7 +105,7 @@ pub fn lookup_batch<K: Pod, V: Pod>(
     attr.batch.values = values.as_mut_ptr() as u64;
     attr.batch.count = u32::try_from(room).unwrap_or(u32::MAX);
     attr.batch.map_fd = raw(map);
-    attr.batch.elem_flags = BPF_F_LOCK;
+    attr.batch.elem_flags = flags;
     let result = bpf(bpf_cmd::BPF_MAP_LOOKUP_BATCH, &mut attr);
     // SAFETY: the command reads and writes the `batch` member.
     let count = unsafe { attr.batch.count } as usize;

@@ -11,14 +11,14 @@ use aya::{
 };
 use tracker_common::{
     abi::{
-        Candidate, Family, Flow, Gauge, GaugeCell, Hook, Interface, Key, KeyV4, KeyV6, Live,
-        ReapControl, ReasonCount, RingSlot, ZoneKey, reason_slot,
+        Candidate, Family, Flow, FlowId, Gauge, GaugeCell, History, Hook, Interface, Key, KeyV4,
+        KeyV6, Live, ReapControl, ReasonCount, Refusal, RingSlot, ZoneKey, reason_slot,
     },
     reason::Reason,
 };
 
 use super::{
-    batch::FlowReader,
+    batch::{FlowReader, read_all},
     error::{Error, Result},
     names,
     ring::EventRing,
@@ -40,6 +40,8 @@ pub struct Tables {
     events: Map,
     embryo_events: Map,
     candidates: Map,
+    history: Map,
+    refusals: Map,
     live: Mutex<Map>,
     interfaces: Mutex<Map>,
     zones: Mutex<Map>,
@@ -61,6 +63,8 @@ impl Tables {
             events: map(names::EVENTS)?,
             embryo_events: map(names::EMBRYO_EVENTS)?,
             candidates: map(names::CANDIDATES)?,
+            history: map(names::HISTORY)?,
+            refusals: map(names::REFUSALS)?,
             live: Mutex::new(map(names::LIVE)?),
             interfaces: Mutex::new(map(names::INTERFACES)?),
             zones: Mutex::new(map(names::ZONES)?),
@@ -70,6 +74,8 @@ impl Tables {
         hash::<KeyV4, Flow>(&tables.flows_v4, names::FLOWS_V4)?;
         hash::<KeyV6, Flow>(&tables.flows_v6, names::FLOWS_V6)?;
         array::<Candidate>(&tables.candidates, names::CANDIDATES)?;
+        hash::<FlowId, History>(&tables.history, names::HISTORY)?;
+        hash::<FlowId, Refusal>(&tables.refusals, names::REFUSALS)?;
         Ok(tables)
     }
 
@@ -108,6 +114,25 @@ impl Tables {
             Err(MapError::KeyNotFound) => Ok(None),
             Err(source) => Err(reading(name)(source)),
         }
+    }
+
+    /// The last steps of flows, by the name of the flow
+    /// ([`tracker_common::abi::Flow::id`]): those of the flows that moved last.
+    ///
+    /// # Errors
+    ///
+    /// The table cannot be read.
+    pub fn histories(&self) -> Result<std::collections::HashMap<u64, History>> {
+        by_flow(&self.history, names::HISTORY)
+    }
+
+    /// The last refused segment of flows, likewise.
+    ///
+    /// # Errors
+    ///
+    /// The table cannot be read.
+    pub fn refusals(&self) -> Result<std::collections::HashMap<u64, Refusal>> {
+        by_flow(&self.refusals, names::REFUSALS)
     }
 
     /// Entries that each flow table may hold.
@@ -440,9 +465,25 @@ fn delete<K: Pod>(map: &Mutex<Map>, name: &'static str, key: &K) -> Result<()> {
     }
 }
 
+/// A table by flow, read as a whole.
+fn by_flow<V: Pod + Default>(
+    map: &Map,
+    name: &'static str,
+) -> Result<std::collections::HashMap<u64, V>> {
+    let mut found = std::collections::HashMap::new();
+    read_all(descriptor(map, name)?, name, |flow: &FlowId, value: &V| {
+        found.insert(flow.0, *value);
+    })?;
+    Ok(found)
+}
+
 /// The data behind a map of one of the kinds that the tracker has.
 fn data<'a>(map: &'a Map, name: &'static str) -> Result<&'a MapData> {
-    if let Map::Array(data) | Map::HashMap(data) | Map::PerCpuArray(data) | Map::RingBuf(data) = map
+    if let Map::Array(data)
+    | Map::HashMap(data)
+    | Map::LruHashMap(data)
+    | Map::PerCpuArray(data)
+    | Map::RingBuf(data) = map
     {
         return Ok(data);
     }

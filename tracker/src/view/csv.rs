@@ -6,23 +6,36 @@
 
 use std::io::{self, Write};
 
-use tracker_common::abi::{Family, INITIATOR, RESPONDER, flow_flags};
+use tracker_common::{
+    abi::{Bound, Family, INITIATOR, RESPONDER, Refusal, flow_flags},
+    reason::Reason,
+};
 
-use super::{Names, Row, text};
+use super::{Details, Names, Row, refusal, text};
 
-/// The header line. Columns are only ever added, at the end.
+/// The header, without the line's end. Columns are only ever added, at the end.
 pub const HEADER: &str = "family,vlan,vlan_inner,interface,\
     initiator_addr,initiator_port,initiator_state,initiator_packets,initiator_bytes,\
     responder_addr,responder_port,responder_state,responder_packets,responder_bytes,\
     age_ms,idle_ms,expires_ms,syn_retransmits,synack_retransmits,origin,\
-    zone,timer,guessed,disproved,handshake_rtt_us,id\n";
+    zone,timer,guessed,disproved,handshake_rtt_us,id,liberal,reset_pending";
+/// What the header has on top with details, which a line holds one of: the last
+/// segment that was refused.
+pub const DETAILS_HEADER: &str = ",refused_ago_ms,refused_reason,refused_sender,\
+    refused_value,refused_low,refused_high";
 
-/// Writes one flow as one line.
+/// Writes one flow as one line. `beside` is what is remembered beside it, if that
+/// was asked for.
 ///
 /// # Errors
 ///
 /// When `out` fails.
-pub fn line(out: &mut impl Write, row: &Row<'_>, names: &Names) -> io::Result<()> {
+pub fn line(
+    out: &mut impl Write,
+    row: &Row<'_>,
+    beside: Option<&Details>,
+    names: &Names,
+) -> io::Result<()> {
     let flow = row.flow();
     let path = row.seen_at();
     out.write_all(match row.family() {
@@ -74,5 +87,35 @@ pub fn line(out: &mut impl Write, row: &Row<'_>, names: &Names) -> io::Result<()
     if let Some(micros) = flow.handshake_rtt.unpack() {
         text::int(out, micros)?;
     }
-    writeln!(out, ",{:016x}", flow.id().0)
+    write!(
+        out,
+        ",{:016x},{},{}",
+        flow.id().0,
+        row.is_liberal(),
+        row.is_reset_pending()
+    )?;
+    match beside.map(|beside| &beside.refusal) {
+        None => {}
+        Some(None) => out.write_all(b",,,,,,")?,
+        Some(Some(refusal)) => refused(out, row, refusal)?,
+    }
+    out.write_all(b"\n")
+}
+
+/// Writes the columns of a refused segment.
+fn refused(out: &mut impl Write, row: &Row<'_>, refusal: &Refusal) -> io::Result<()> {
+    let reason = Reason::from_raw(refusal.reason);
+    write!(
+        out,
+        ",{},{},{}",
+        row.since_ms(refusal.time),
+        reason.map_or("unknown", Reason::as_str),
+        refusal::sender(refusal)
+    )?;
+    let Bound { value, low, high } = refusal.bound;
+    if reason.is_some_and(refusal::has_numbers) {
+        write!(out, ",{value},{low},{high}")
+    } else {
+        out.write_all(b",,,")
+    }
 }

@@ -13,19 +13,37 @@
 //! | `disproved` | states taken on sight and taken back, saturating at 255 |
 //! | `handshake_rtt_us` | SYN to the ACK that completed the handshake, `null` when not measured |
 //! | `id` | name of the flow in events, 16 hexadecimal digits |
+//! | `liberal` | its segments are exempt from the checks of windows, timestamps and RST numbers |
+//! | `reset_pending` | an RST came that was not exact, and nothing of its sender since |
+//! | `history`, `last_refusal` | with details only: see [`details`] |
 
 use std::io::{self, Write};
 
-use tracker_common::abi::{Family, INITIATOR, Path, RESPONDER, flow_flags};
+use tracker_common::{
+    abi::{Bound, Family, INITIATOR, Path, RESPONDER, Refusal, flow_flags},
+    reason::Reason,
+    tcp::State,
+};
 
-use super::{Names, Row, text};
+use super::{
+    Details, Names, Row,
+    details::timeline,
+    refusal::{self, Sentence},
+    text,
+};
 
-/// Writes one flow as one object on one line, without the line's end.
+/// Writes one flow as one object on one line, without the line's end. `beside` is
+/// what is remembered beside it, if that was asked for.
 ///
 /// # Errors
 ///
 /// When `out` fails.
-pub fn object(out: &mut impl Write, row: &Row<'_>, names: &Names) -> io::Result<()> {
+pub fn object(
+    out: &mut impl Write,
+    row: &Row<'_>,
+    beside: Option<&Details>,
+    names: &Names,
+) -> io::Result<()> {
     let flow = row.flow();
     out.write_all(match row.family() {
         Family::V4 => b"{\"family\":\"ipv4\",",
@@ -53,11 +71,7 @@ pub fn object(out: &mut impl Write, row: &Row<'_>, names: &Names) -> io::Result<
     out.write_all(b",\"timer\":\"")?;
     out.write_all(row.timer().as_str().as_bytes())?;
     out.write_all(b"\",\"guessed\":")?;
-    out.write_all(if flow.has(flow_flags::GUESSED) {
-        b"true"
-    } else {
-        b"false"
-    })?;
+    boolean(out, flow.has(flow_flags::GUESSED))?;
     out.write_all(b",\"disproved\":")?;
     text::int(out, flow.disproved())?;
     out.write_all(b",\"handshake_rtt_us\":")?;
@@ -65,7 +79,93 @@ pub fn object(out: &mut impl Write, row: &Row<'_>, names: &Names) -> io::Result<
         Some(micros) => text::int(out, micros)?,
         None => out.write_all(b"null")?,
     }
-    write!(out, ",\"id\":\"{:016x}\"}}", flow.id().0)
+    write!(out, ",\"id\":\"{:016x}\"", flow.id().0)?;
+    out.write_all(b",\"liberal\":")?;
+    boolean(out, row.is_liberal())?;
+    out.write_all(b",\"reset_pending\":")?;
+    boolean(out, row.is_reset_pending())?;
+    if let Some(beside) = beside {
+        details(out, row, beside)?;
+    }
+    out.write_all(b"}")
+}
+
+/// Writes what is remembered beside the flow.
+///
+/// `history` is an array of the pairs of states that the flow went through,
+/// oldest first, with how long ago it came to each and how long it stayed; `null`
+/// among them stands for some that are not known. `last_refusal` is the last
+/// segment that was refused, or `null`; the numbers in `seq`, `ack`, `value`,
+/// `low` and `high` are sequence numbers or timestamps as they are in packets.
+fn details(out: &mut impl Write, row: &Row<'_>, details: &Details) -> io::Result<()> {
+    out.write_all(b",\"history\":[")?;
+    for (index, stay) in timeline(row, details).iter().enumerate() {
+        if index > 0 {
+            out.write_all(b",")?;
+        }
+        let Some(stay) = stay else {
+            out.write_all(b"null")?;
+            continue;
+        };
+        let [initiator, responder] = stay.states.map(State::rfc_name);
+        write!(
+            out,
+            "{{\"initiator\":\"{initiator}\",\"responder\":\"{responder}\",\"ago_ms\":"
+        )?;
+        optional(out, stay.ago_ms)?;
+        out.write_all(b",\"lasted_ms\":")?;
+        optional(out, stay.lasted_ms)?;
+        match stay.reason {
+            Some(reason) => write!(out, ",\"reason\":\"{}\"}}", reason.as_str())?,
+            None => out.write_all(b",\"reason\":null}")?,
+        }
+    }
+    out.write_all(b"],\"last_refusal\":")?;
+    match &details.refusal {
+        Some(refusal) => refused(out, row, refusal),
+        None => out.write_all(b"null"),
+    }
+}
+
+/// Writes a refused segment.
+fn refused(out: &mut impl Write, row: &Row<'_>, refusal: &Refusal) -> io::Result<()> {
+    let reason = Reason::from_raw(refusal.reason);
+    write!(
+        out,
+        "{{\"ago_ms\":{},\"reason\":\"{}\",\"sender\":\"{}\",\"flags\":[",
+        row.since_ms(refusal.time),
+        reason.map_or("unknown", Reason::as_str),
+        refusal::sender(refusal)
+    )?;
+    for (index, name) in refusal::flag_names(refusal).enumerate() {
+        let comma = if index > 0 { "," } else { "" };
+        write!(out, "{comma}\"{name}\"")?;
+    }
+    write!(
+        out,
+        "],\"seq\":{},\"ack\":{},\"length\":{}",
+        refusal.seq.0, refusal.ack.0, refusal.length
+    )?;
+    let numbers = reason.is_some_and(refusal::has_numbers);
+    let Bound { value, low, high } = refusal.bound;
+    for (name, number) in [("value", value), ("low", low), ("high", high)] {
+        write!(out, ",\"{name}\":")?;
+        optional(out, numbers.then_some(number))?;
+    }
+    // Our own sentences hold nothing that JSON would escape.
+    write!(out, ",\"text\":\"{}\"}}", Sentence(refusal))
+}
+
+/// Writes a number, or `null`.
+fn optional(out: &mut impl Write, number: Option<impl itoa::Integer>) -> io::Result<()> {
+    match number {
+        Some(number) => text::int(out, number),
+        None => out.write_all(b"null"),
+    }
+}
+
+fn boolean(out: &mut impl Write, value: bool) -> io::Result<()> {
+    out.write_all(if value { b"true" } else { b"false" })
 }
 
 /// Writes one end.

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::{Fit, LocalAddresses, Names, Row, Table, csv, json};
+use super::{Details, Fit, LocalAddresses, Names, Row, Table, csv, json};
 use crate::cli::ListFormat;
 
 /// Takes flows one by one and writes them: the machine formats at once, the
@@ -12,6 +12,7 @@ pub struct Listing<'a, W> {
     out: W,
     names: &'a Names,
     format: Format,
+    detailed: bool,
 }
 
 #[derive(Debug)]
@@ -30,21 +31,54 @@ impl<'a, W: Write> Listing<'a, W> {
     /// When `out` fails.
     pub fn begin(
         format: ListFormat,
+        out: W,
+        names: &'a Names,
+        local: LocalAddresses,
+        colours: bool,
+    ) -> io::Result<Self> {
+        Self::new(format, out, names, local, colours, false)
+    }
+
+    /// Begins a list that shows what is remembered beside the flows, too. As
+    /// above.
+    ///
+    /// # Errors
+    ///
+    /// When `out` fails.
+    pub fn begin_detailed(
+        format: ListFormat,
+        out: W,
+        names: &'a Names,
+        local: LocalAddresses,
+        colours: bool,
+    ) -> io::Result<Self> {
+        Self::new(format, out, names, local, colours, true)
+    }
+
+    fn new(
+        format: ListFormat,
         mut out: W,
         names: &'a Names,
         local: LocalAddresses,
         colours: bool,
+        detailed: bool,
     ) -> io::Result<Self> {
         let format = match format {
             ListFormat::Table => Format::Table(Table::new(local, colours)),
             ListFormat::Json => Format::Json { first: true },
             ListFormat::Ndjson => Format::Ndjson,
             ListFormat::Csv => {
-                out.write_all(csv::HEADER.as_bytes())?;
+                let more = if detailed { csv::DETAILS_HEADER } else { "" };
+                writeln!(out, "{}{more}", csv::HEADER)?;
                 Format::Csv
             }
         };
-        Ok(Self { out, names, format })
+        Ok(Self {
+            out,
+            names,
+            format,
+            detailed,
+        })
     }
 
     /// Adds one flow.
@@ -53,21 +87,35 @@ impl<'a, W: Write> Listing<'a, W> {
     ///
     /// When `out` fails.
     pub fn row(&mut self, row: &Row<'_>) -> io::Result<()> {
+        self.detailed_row(row, &Details::default())
+    }
+
+    /// Adds one flow with what is remembered beside it, which a list shows that
+    /// was begun as detailed.
+    ///
+    /// # Errors
+    ///
+    /// When `out` fails.
+    pub fn detailed_row(&mut self, row: &Row<'_>, details: &Details) -> io::Result<()> {
+        let beside = self.detailed.then_some(details);
         match &mut self.format {
             Format::Table(table) => {
-                table.push(row);
+                match beside {
+                    Some(details) => table.push_detailed(row, details),
+                    None => table.push(row),
+                }
                 Ok(())
             }
             Format::Json { first } => {
                 self.out.write_all(if *first { b"[\n" } else { b",\n" })?;
                 *first = false;
-                json::object(&mut self.out, row, self.names)
+                json::object(&mut self.out, row, beside, self.names)
             }
             Format::Ndjson => {
-                json::object(&mut self.out, row, self.names)?;
+                json::object(&mut self.out, row, beside, self.names)?;
                 self.out.write_all(b"\n")
             }
-            Format::Csv => csv::line(&mut self.out, row, self.names),
+            Format::Csv => csv::line(&mut self.out, row, beside, self.names),
         }
     }
 

@@ -4,15 +4,18 @@
 //! [`Row`]s, so a listing of a million of them needs no memory, except for the
 //! table, which is sorted.
 
+mod beneath;
 pub mod csv;
+pub mod details;
 pub mod head;
 pub mod json;
 mod listing;
 mod names;
+pub mod refusal;
 mod row;
 pub mod stats;
 mod table;
-mod text;
+pub(crate) mod text;
 
 #[cfg(test)]
 mod samples;
@@ -20,6 +23,7 @@ mod samples;
 mod tests;
 
 pub use self::{
+    details::Details,
     listing::Listing,
     names::Names,
     row::{Clock, Row},

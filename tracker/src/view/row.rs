@@ -3,7 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use tracker_common::{
-    abi::{Endpoint, Family, Flow, INITIATOR, Key, Live, Path, RESPONDER, Zone, flow_flags},
+    abi::{
+        Endpoint, Family, Flow, INITIATOR, Key, Live, Path, RESPONDER, Zone, flow_flags, switches,
+    },
     tcp::timeout::{self, Class},
     time::{Tick, ms_from_ticks},
 };
@@ -133,13 +135,33 @@ impl<'a> Row<'a> {
     /// Since it came to be, ms.
     #[must_use]
     pub const fn age_ms(&self) -> u64 {
-        ms_from_ticks(self.clock.now.since(self.flow.first))
+        self.since_ms(self.flow.first)
     }
 
     /// Since a segment of it was last accepted, ms.
     #[must_use]
     pub const fn idle_ms(&self) -> u64 {
-        ms_from_ticks(self.clock.now.since(self.flow.last))
+        self.since_ms(self.flow.last)
+    }
+
+    /// From then to this moment, ms.
+    #[must_use]
+    pub const fn since_ms(&self, then: Tick) -> u64 {
+        ms_from_ticks(self.clock.now.since(then))
+    }
+
+    /// Whether its segments are exempt from the checks of windows, timestamps and
+    /// RST numbers: for good, until it is proved, or because all are.
+    #[must_use]
+    pub const fn is_liberal(&self) -> bool {
+        self.flow.is_liberal() || self.clock.live.switches & switches::LIBERAL != 0
+    }
+
+    /// Whether an RST came that was not exact, and its sender has not shown since
+    /// that it lives.
+    #[must_use]
+    pub const fn is_reset_pending(&self) -> bool {
+        self.flow.flags & flow_flags::RST_INEXACT_BOTH != 0
     }
 
     /// Until it expires if nothing happens, ms, rounded down: the current tick is

@@ -32,6 +32,11 @@ pub const fn now_ns() -> u64 {
     NOW as u64 * TICK_NS
 }
 
+/// The same as a tick.
+pub const fn now() -> Tick {
+    Tick(NOW)
+}
+
 pub fn clock() -> Clock {
     Clock::new(now_ns(), live())
 }

@@ -21,7 +21,8 @@ use tracker_common::{
 };
 
 use super::{
-    Row,
+    Details, Row,
+    beneath::Beneath,
     text::{self, Short, Span},
 };
 
@@ -64,6 +65,7 @@ pub struct Table {
     local: LocalAddresses,
     colours: bool,
     lines: Vec<Line>,
+    beneath: Vec<Beneath>,
 }
 
 /// What the table shows of one flow: small, since all of them are in memory.
@@ -78,6 +80,8 @@ struct Line {
     packets: u64,
     bytes: u64,
     expires_ms: u64,
+    /// Index in [`Table::beneath`].
+    beneath: Option<u32>,
 }
 
 impl Line {
@@ -133,6 +137,12 @@ struct Layout {
 }
 
 impl Layout {
+    /// Where the column of the first state begins.
+    fn states(&self) -> usize {
+        let [first, second] = self.address;
+        6 + first + 1 + second + 1 + self.vlan.map_or(0, |width| width + 1)
+    }
+
     /// Width of everything but the addresses.
     fn rest(&self) -> usize {
         let optional = |shown, width| if shown { width + 1 } else { 0 };
@@ -186,6 +196,7 @@ impl Table {
             local,
             colours,
             lines: Vec::new(),
+            beneath: Vec::new(),
         }
     }
 
@@ -204,6 +215,7 @@ impl Table {
     /// Forgets the flows, keeps their memory.
     pub fn clear(&mut self) {
         self.lines.clear();
+        self.beneath.clear();
     }
 
     /// Adds a flow.
@@ -225,7 +237,18 @@ impl Table {
             packets: one.packets().saturating_add(other.packets()),
             bytes: one.bytes.saturating_add(other.bytes),
             expires_ms: row.expires_ms(),
+            beneath: None,
         });
+    }
+
+    /// Adds a flow with what is remembered beside it.
+    pub fn push_detailed(&mut self, row: &Row<'_>, details: &Details) {
+        let swapped = self.local.end(row) == Some(RESPONDER);
+        self.push(row);
+        if let Some(line) = self.lines.last_mut() {
+            line.beneath = u32::try_from(self.beneath.len()).ok();
+            self.beneath.push(Beneath::new(row, details, swapped));
+        }
     }
 
     /// Writes header and flows, sorted by address and port of the first end.
@@ -265,6 +288,12 @@ impl Table {
         let mut scratch = Vec::with_capacity(64);
         for line in &*lines {
             write_line(out, line, &layout, colours, &mut scratch)?;
+            let beneath = line
+                .beneath
+                .and_then(|index| self.beneath.get(index as usize));
+            if let Some(beneath) = beneath {
+                beneath.write(out, layout.states(), STATE_WIDTH + 1)?;
+            }
         }
         if shown < total {
             writeln!(out, "… and {} more", total - shown)?;

@@ -4,11 +4,11 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 use tracker_common::{
-    abi::{Gauge, LOST_EMBRYO, LOST_EVENTS, ReasonCount},
+    abi::{FULL_SCALE, Gauge, LOST_EMBRYO, LOST_EVENTS, ReasonCount},
     reason::Reason,
 };
 
-use super::{Interface, Map, Program, Snapshot};
+use super::{Interface, Map, Pickup, Program, Snapshot};
 use crate::view::head::{Health, mode};
 
 impl Snapshot {
@@ -46,6 +46,23 @@ impl Snapshot {
             expired: self.flows.expired,
             half_open: level(Gauge::HalfOpen, self.live.half_open_limit.into()),
             unproved: level(Gauge::Pickup, self.live.pickup_limit.into()),
+            time_wait: TimeWait {
+                held: self.flows.in_time_wait(),
+                limit: self.upkeep.map(|upkeep| upkeep.time_wait_limit),
+            },
+            timeout_scale: f64::from(self.live.timeout_scale) / f64::from(FULL_SCALE),
+            adaptive: self
+                .upkeep
+                .and_then(|upkeep| upkeep.adaptive)
+                .map(|[start, end]| Adaptive { start, end }),
+            pickup: Picking {
+                mode: self.pickup().word(),
+                grace_left_ms: match self.pickup() {
+                    Pickup::Grace { left_ms } => Some(left_ms),
+                    Pickup::Off | Pickup::Loose | Pickup::Over => None,
+                },
+            },
+            liberal: self.is_liberal(),
             lost_events: Lost {
                 open: self.lost(LOST_EVENTS),
                 handshake: self.lost(LOST_EMBRYO),
@@ -90,6 +107,11 @@ struct Document<'a> {
     expired: u64,
     half_open: Level,
     unproved: Level,
+    time_wait: TimeWait,
+    timeout_scale: f64,
+    adaptive: Option<Adaptive>,
+    pickup: Picking,
+    liberal: bool,
     lost_events: Lost,
     states: Vec<Pair>,
     reasons: Vec<Counted>,
@@ -109,6 +131,24 @@ struct Agent {
 struct Level {
     held: u64,
     limit: u64,
+}
+
+#[derive(Serialize)]
+struct TimeWait {
+    held: u64,
+    limit: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct Adaptive {
+    start: u32,
+    end: u32,
+}
+
+#[derive(Serialize)]
+struct Picking {
+    mode: &'static str,
+    grace_left_ms: Option<u64>,
 }
 
 #[derive(Serialize)]

@@ -8,7 +8,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 use tracker_common::{
-    abi::{Gauge, Hook, LOST_EMBRYO, LOST_EVENTS, Live, ReasonCount},
+    abi::{FULL_SCALE, Gauge, Hook, LOST_EMBRYO, LOST_EVENTS, Live, ReasonCount, switches},
     reason::Reason,
     tcp::State,
 };
@@ -26,6 +26,8 @@ pub struct Snapshot {
     pub now_ns: u64,
     /// Running configuration.
     pub live: Live,
+    /// What the agent does beside it, `None` where none has said so.
+    pub upkeep: Option<Upkeep>,
     /// By [`Gauge`].
     pub gauges: [u64; Gauge::COUNT as usize],
     /// Packets and octets.
@@ -42,6 +44,18 @@ pub struct Snapshot {
     pub flows: Flows,
 }
 
+/// What the agent, or the last one, does by itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Upkeep {
+    /// When it ends pick-ups, ns of `CLOCK_MONOTONIC`; `None` where it does not.
+    pub pickup_until_ns: Option<u64>,
+    /// Flows in TIME_WAIT that it keeps.
+    pub time_wait_limit: u32,
+    /// Fills of a table, in percent, between which it shortens the time-outs;
+    /// `None` where it does not.
+    pub adaptive: Option<[u32; 2]>,
+}
+
 /// An interface that carries the programs.
 #[derive(Clone, Debug, Serialize)]
 pub struct Interface {
@@ -56,6 +70,8 @@ pub struct Interface {
     pub ingress: bool,
     /// Whether the NIC takes VLAN tags away before the programs see them.
     pub strips_tags: bool,
+    /// Whether TCP checksums of what comes in are verified.
+    pub checksums: bool,
 }
 
 /// A loaded program.
@@ -108,6 +124,15 @@ impl Flows {
     /// Counts a flow that has expired and is not swept.
     pub const fn count_expired(&mut self) {
         self.expired += 1;
+    }
+
+    /// Those in which an end is in TIME_WAIT.
+    fn in_time_wait(&self) -> u64 {
+        let pairs = self.by_pair().into_iter();
+        pairs
+            .filter(|(pair, _)| pair.contains(&State::TimeWait))
+            .map(|(_, flows)| flows)
+            .sum()
     }
 
     /// Pairs of states that occur, most frequent first.
@@ -189,7 +214,16 @@ impl Snapshot {
             } else {
                 ""
             };
-            writeln!(out, "{title:<11} {} (XDP: {xdp}{tags})", interface.name)?;
+            let checksums = if interface.checksums {
+                ", TCP checksums verified"
+            } else {
+                ""
+            };
+            writeln!(
+                out,
+                "{title:<11} {} (XDP: {xdp}{tags}{checksums})",
+                interface.name
+            )?;
         }
         if self.interfaces.is_empty() {
             writeln!(out, "Interfaces  none: nothing is tracked")?;
@@ -216,11 +250,63 @@ impl Snapshot {
             self.gauge(Gauge::Pickup),
             self.live.pickup_limit.into(),
         )?;
+        let in_time_wait = self.flows.in_time_wait();
+        match self.upkeep {
+            Some(upkeep) => fill(
+                out,
+                "TIME_WAIT",
+                in_time_wait,
+                upkeep.time_wait_limit.into(),
+            )?,
+            None => writeln!(out, "TIME_WAIT   {in_time_wait}")?,
+        }
+        writeln!(out, "Time-outs   {}", self.timeouts())?;
+        writeln!(out, "Pick-ups    {}", self.pickup().sentence())?;
+        if self.is_liberal() {
+            writeln!(
+                out,
+                "Liberal     all flows: what checks would refuse is counted as `liberal`"
+            )?;
+        }
         let [open, embryo] = [LOST_EVENTS, LOST_EMBRYO].map(|index| self.lost(index));
         writeln!(
             out,
             "Lost events {open} of open flows, {embryo} of handshakes"
         )
+    }
+
+    /// Whether no flow is held against windows, timestamps and RST numbers.
+    const fn is_liberal(&self) -> bool {
+        self.live.switches & switches::LIBERAL != 0
+    }
+
+    fn pickup(&self) -> Pickup {
+        let until = self.upkeep.and_then(|upkeep| upkeep.pickup_until_ns);
+        let left_ms = until.map(|until| until.saturating_sub(self.now_ns) / 1_000_000);
+        match (self.live.pickup != 0, left_ms) {
+            (true, None) => Pickup::Loose,
+            (true, Some(left_ms)) => Pickup::Grace { left_ms },
+            (false, None) => Pickup::Off,
+            (false, Some(_)) => Pickup::Over,
+        }
+    }
+
+    /// How long the time-outs are.
+    fn timeouts(&self) -> String {
+        let scale = self.live.timeout_scale;
+        let length = if scale == FULL_SCALE {
+            "full length".to_owned()
+        } else {
+            let permille = u64::from(scale) * 1000 / u64::from(FULL_SCALE);
+            format!("{}.{}% of their length", permille / 10, permille % 10)
+        };
+        match self.upkeep.map(|upkeep| upkeep.adaptive) {
+            Some(Some([start, end])) => {
+                format!("{length}; shorter from {start}% of a table on, none at {end}%")
+            }
+            Some(None) => format!("{length}, however full the tables are"),
+            None => length,
+        }
     }
 
     fn lost(&self, index: u32) -> u64 {
@@ -312,6 +398,38 @@ impl Snapshot {
     fn memory(&self) -> Option<u64> {
         let sum = self.maps.iter().map(|map| map.memory_bytes).sum();
         (!self.maps.is_empty()).then_some(sum)
+    }
+}
+
+/// Whether connections are met in mid-life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pickup {
+    Off,
+    Loose,
+    Grace { left_ms: u64 },
+    Over,
+}
+
+impl Pickup {
+    /// The word in JSON.
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Loose => "loose",
+            Self::Grace { .. } => "grace",
+            Self::Over => "grace_over",
+        }
+    }
+
+    /// For people.
+    fn sentence(self) -> String {
+        match self {
+            Self::Off => "off".to_owned(),
+            Self::Loose => "loose".to_owned(),
+            Self::Grace { left_ms: 0 } => "on: no agent has ended the grace".to_owned(),
+            Self::Grace { left_ms } => format!("on for another {}", Span(left_ms)),
+            Self::Over => "off: the grace is over".to_owned(),
+        }
     }
 }
 

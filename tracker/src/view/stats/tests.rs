@@ -14,6 +14,11 @@ fn snapshot() -> Snapshot {
     Snapshot {
         now_ns: now_ns(),
         live: live(),
+        upkeep: Some(Upkeep {
+            pickup_until_ns: None,
+            time_wait_limit: 65_536,
+            adaptive: Some([60, 120]),
+        }),
         gauges: [3, 1, 12, 3, 40],
         reasons: vec![
             (
@@ -33,6 +38,7 @@ fn snapshot() -> Snapshot {
                 xdp: Some("native".to_owned()),
                 ingress: true,
                 strips_tags: false,
+                checksums: true,
             },
             Interface {
                 name: "eth1".to_owned(),
@@ -40,6 +46,7 @@ fn snapshot() -> Snapshot {
                 xdp: Some("generic".to_owned()),
                 ingress: true,
                 strips_tags: true,
+                checksums: false,
             },
         ],
         programs: vec![Program {
@@ -76,13 +83,16 @@ fn the_table_shows_what_was_counted() {
     insta::assert_snapshot!(table(&snapshot(), false), @r"
     Mode        observe
     Agent       process 4711, last sign of life 0.4s ago
-    Interfaces  eth0 (XDP: native)
+    Interfaces  eth0 (XDP: native, TCP checksums verified)
                 eth1 (XDP: generic, its NIC strips VLAN tags)
     IPv4 flows  12 of 262144 (0.0%)
     IPv6 flows  3 of 262144 (0.0%)
     Expired     1 of these, not swept yet
     Half-open   3 of 32768 (0.0%)
     Unproved    1 of 32768 (0.0%)
+    TIME_WAIT   2 of 65536 (0.0%)
+    Time-outs   full length; shorter from 60% of a table on, none at 120%
+    Pick-ups    loose
     Lost events 0 of open flows, 7 of handshakes
 
     Initiator    Responder         Flows
@@ -134,6 +144,52 @@ fn the_health_of_the_agent_is_told() {
 }
 
 #[test]
+fn what_the_agent_does_by_itself_is_told() {
+    let lines = |snapshot: &Snapshot| -> String {
+        let wanted = ["TIME_WAIT ", "Time-outs", "Pick-ups", "Liberal"];
+        let text = table(snapshot, false);
+        let found = text.lines().filter(|line| {
+            let summary = !line.contains("LAST_ACK") && !line.contains("CLOSE");
+            summary && wanted.iter().any(|title| line.starts_with(title))
+        });
+        found.collect::<Vec<_>>().join("\n")
+    };
+    let mut snapshot = snapshot();
+    snapshot.live.timeout_scale = 512;
+    snapshot.live.switches = switches::LIBERAL;
+    snapshot.upkeep = Some(Upkeep {
+        pickup_until_ns: Some(snapshot.now_ns + 42_000_000_000),
+        time_wait_limit: 4,
+        adaptive: Some([60, 120]),
+    });
+    insta::assert_snapshot!(lines(&snapshot), @r"
+    TIME_WAIT   2 of 4 (50.0%)
+    Time-outs   50.0% of their length; shorter from 60% of a table on, none at 120%
+    Pick-ups    on for another 42s
+    Liberal     all flows: what checks would refuse is counted as `liberal`
+    ");
+    snapshot.live.pickup = 0;
+    snapshot.live.switches = 0;
+    snapshot.live.timeout_scale = FULL_SCALE;
+    snapshot.upkeep.as_mut().unwrap().adaptive = None;
+    insta::assert_snapshot!(lines(&snapshot), @r"
+    TIME_WAIT   2 of 4 (50.0%)
+    Time-outs   full length, however full the tables are
+    Pick-ups    off: the grace is over
+    ");
+    snapshot.live.pickup = 1;
+    snapshot.upkeep.as_mut().unwrap().pickup_until_ns = Some(0);
+    assert!(lines(&snapshot).contains("on: no agent has ended the grace"));
+    snapshot.upkeep = None;
+    snapshot.live.pickup = 0;
+    insta::assert_snapshot!(lines(&snapshot), @r"
+    TIME_WAIT   2
+    Time-outs   full length
+    Pick-ups    off
+    ");
+}
+
+#[test]
 fn the_document_says_the_same() {
     let mut out = Vec::new();
     snapshot().json(&mut out).unwrap();
@@ -143,6 +199,10 @@ fn the_document_says_the_same() {
     reasons.retain(|reason| reason["reason"] == "tracked");
     insta::assert_snapshot!(format!("{document:#}"), @r#"
     {
+      "adaptive": {
+        "end": 120,
+        "start": 60
+      },
       "agent": {
         "alive": true,
         "heartbeat_age_ms": 400,
@@ -163,6 +223,7 @@ fn the_document_says_the_same() {
       },
       "interfaces": [
         {
+          "checksums": true,
           "index": 2,
           "ingress": true,
           "name": "eth0",
@@ -170,6 +231,7 @@ fn the_document_says_the_same() {
           "xdp": "native"
         },
         {
+          "checksums": false,
           "index": 3,
           "ingress": true,
           "name": "eth1",
@@ -177,6 +239,7 @@ fn the_document_says_the_same() {
           "xdp": "generic"
         }
       ],
+      "liberal": false,
       "lost_events": {
         "handshake": 7,
         "open": 0
@@ -195,6 +258,10 @@ fn the_document_says_the_same() {
       ],
       "memory_bytes": 4200408,
       "mode": "observe",
+      "pickup": {
+        "grace_left_ms": null,
+        "mode": "loose"
+      },
       "programs": [
         {
           "id": 41,
@@ -266,6 +333,11 @@ fn the_document_says_the_same() {
           "responder": "LAST_ACK"
         }
       ],
+      "time_wait": {
+        "held": 2,
+        "limit": 65536
+      },
+      "timeout_scale": 1.0,
       "unproved": {
         "held": 1,
         "limit": 32768
