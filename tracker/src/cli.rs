@@ -3,8 +3,11 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use serde::Deserialize;
+use tracker_common::tcp::timeout::Profile;
+
+use crate::datapath::LoadOptions;
 
 /// Where maps, links and programs are pinned unless somebody says otherwise.
 pub const DEFAULT_PIN_DIR: &str = "/sys/fs/bpf/tracker";
@@ -20,9 +23,10 @@ pub const DEFAULT_PIN_DIR: &str = "/sys/fs/bpf/tracker";
         tracker run                         track the default route's interface\n  \
         tracker list | grep SYN_RECV        half-open connections\n  \
         tracker watch                       the same table, live\n  \
-        tracker stats --verbose             counters, each with what it means\n\n\
+        tracker stats --verbose             counters, each with what it means\n  \
+        tracker replay trace.pcap           the connections of a capture\n\n\
         Exit status: 0 done, 1 it failed (why is on stderr), 2 wrong usage.\n\
-        All commands but --help and --version need root."
+        All commands need root but --help, --version, and replay without --kernel."
 )]
 pub struct Cli {
     /// What to do.
@@ -45,6 +49,8 @@ pub enum Command {
     Stats(StatsArgs),
     /// Forget all flows. Connections go on, and are met again in mid-life.
     Flush(PinArgs),
+    /// Track the connections of captures instead of those of this machine.
+    Replay(ReplayArgs),
 }
 
 /// Where to find the maps.
@@ -148,6 +154,117 @@ pub struct StatsArgs {
     pub pin: PinArgs,
 }
 
+/// Arguments of `tracker replay`.
+#[derive(Args, Debug)]
+#[command(after_help = "Reads pcap (either byte order, micro- and nanoseconds) and pcapng; Ethernet, raw IP, Linux cooked \
+        and BSD loopback packets. What went wrong with a file comes after what was read of it.\n\n\
+        Examples:\n  \
+        tracker replay trace.pcap\n  \
+        tracker replay --trace trace.pcap | grep refuse\n  \
+        tracker replay --at expired -o ndjson trace.pcap | jq -r .responder.state\n  \
+        tracker replay --continue trace.pcap0 trace.pcap1 trace.pcap2\n  \
+        zcat trace.pcap.gz | tracker replay -")]
+pub struct ReplayArgs {
+    /// Captures; `-` is stdin. Each begins with no flows, unless --continue.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Output format.
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    pub output: ListFormat,
+    /// Write a line for each packet: what it is, what became of it, and the
+    /// states of initiator and responder after it. With json and ndjson each
+    /// line, also of a flow, is one object.
+    #[arg(long)]
+    pub trace: bool,
+    /// Which flows are listed, and as of when.
+    #[arg(long, value_name = "WHEN", default_value = "end")]
+    pub at: At,
+    /// Show how each flow came to its states, and the last segment that was
+    /// refused, with the numbers that did not fit.
+    #[arg(short, long)]
+    pub details: bool,
+    /// Write how many packets left with which reason to stderr.
+    #[arg(long)]
+    pub stats: bool,
+    /// Take each file for the continuation of the one before it.
+    #[arg(long = "continue")]
+    pub continued: bool,
+    /// Run the packets through the programs in the kernel, too, and stop where
+    /// they disagree. Needs root.
+    #[arg(long)]
+    pub kernel: bool,
+    /// Where the capture was made: at an end of the connections (frames of
+    /// different VLANs are different flows) or on a router.
+    #[arg(long, default_value = "host")]
+    pub role: RoleChoice,
+    /// Time-outs.
+    #[arg(long, value_name = "PROFILE", default_value = "linux", value_parser = profile)]
+    pub profile: Profile,
+    /// Whether connections whose SYN is not in the capture are taken up.
+    #[arg(long, default_value = "loose")]
+    pub pickup: ReplayPickup,
+    /// Hold no segment against windows, timestamps and RST numbers.
+    #[arg(long)]
+    pub liberal: bool,
+    /// Flows that are tracked at once, of each address family.
+    #[arg(long, value_name = "FLOWS", default_value_t = LoadOptions::default().capacity,
+        value_parser = clap::value_parser!(u32).range(1..=0x0400_0000))]
+    pub capacity: u32,
+}
+
+/// Which flows `tracker replay` lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum At {
+    /// Those that are there when the last packet has passed, as they are then.
+    End,
+    /// All, each as it was when it ended: its time-out ran out, be it after the
+    /// last packet, or another connection took over its addresses and ports.
+    Expired,
+}
+
+/// Whether `tracker replay` takes up connections whose SYN is not in the capture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReplayPickup {
+    /// Never: their segments are strays.
+    Off,
+    /// Always.
+    Loose,
+}
+
+impl ReplayArgs {
+    /// Checks what the definitions cannot say.
+    ///
+    /// # Errors
+    ///
+    /// When arguments contradict each other.
+    pub fn check(&self) -> Result<(), clap::Error> {
+        let conflict = |message: &str| {
+            Cli::command().error(clap::error::ErrorKind::ArgumentConflict, message)
+        };
+        if self.trace && self.output == ListFormat::Csv {
+            return Err(conflict(
+                "--trace cannot be written as csv, which has one kind of line: use ndjson",
+            ));
+        }
+        let stdins = self.files.iter().filter(|file| file.as_os_str() == "-");
+        if stdins.count() > 1 {
+            return Err(conflict("`-` stands for stdin, which can be read once"));
+        }
+        Ok(())
+    }
+}
+
+/// The time-outs of that name.
+fn profile(word: &str) -> Result<Profile, String> {
+    Profile::ALL
+        .into_iter()
+        .find(|profile| profile.as_str() == word)
+        .ok_or_else(|| {
+            let known = Profile::ALL.map(Profile::as_str);
+            format!("it must be one of {}", known.join(", "))
+        })
+}
+
 /// Formats of `tracker list`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ListFormat {
@@ -228,7 +345,6 @@ fn interval(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
 
     #[test]
     fn the_definitions_are_consistent() {
@@ -252,8 +368,25 @@ mod tests {
             "tracker stats -o table",
             "tracker stats -o json --pin-dir /d",
             "tracker flush --pin-dir /d",
+            "tracker replay f g --trace -o ndjson --at expired --continue --stats --details",
+            "tracker replay - --kernel --role gateway --profile pf --pickup off --liberal --capacity 9",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_replay_cannot_do_is_wrong_usage() {
+        let replay = |line: &str| match Cli::try_parse_from(line.split(' ')).unwrap().command {
+            Command::Replay(args) => args.check(),
+            _ => panic!("{line}"),
+        };
+        assert!(replay("tracker replay - a --trace -o json").is_ok());
+        for line in ["tracker replay a --trace -o csv", "tracker replay - a -"] {
+            assert_eq!(replay(line).unwrap_err().exit_code(), 2, "{line}");
+        }
+        for line in ["tracker replay", "tracker replay a --profile bsd", "tracker replay a --capacity 0"] {
+            assert_eq!(Cli::try_parse_from(line.split(' ')).unwrap_err().exit_code(), 2, "{line}");
         }
     }
 

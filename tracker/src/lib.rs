@@ -6,6 +6,7 @@
 //! | [`config`] | what was typed → a checked configuration |
 //! | [`datapath`] | the kernel side: programs, hooks, maps, pins |
 //! | [`agent`] | what runs beside the datapath: sweeps, events, signals |
+//! | [`replay`] | captures instead of packets |
 //! | [`view`] | what was read → what people and scripts see |
 //! | [`commands`] | the verbs, which put the above together |
 
@@ -14,4 +15,5 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod datapath;
+pub mod replay;
 pub mod view;

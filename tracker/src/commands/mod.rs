@@ -2,7 +2,7 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | `run`, `unload`, `list`, `watch`, `stats`, `flush` | the verbs |
+//! | `run`, `unload`, `list`, `watch`, `stats`, `flush`, `replay` | the verbs |
 //! | `look` | one look at the pinned maps, which most verbs begin with |
 //! | `live` | the live table of `watch` and `run` |
 //! | `screen` | the terminal while a live table is on it |
@@ -13,6 +13,7 @@ mod list;
 mod live;
 mod log;
 mod look;
+mod replay;
 mod run;
 mod screen;
 mod stats;
@@ -38,6 +39,7 @@ pub fn run(command: Command) -> Result<()> {
         Command::Watch(args) => watch::watch(&args),
         Command::Stats(args) => stats::stats(&args, &mut out()),
         Command::Flush(args) => flush::flush(&args, &mut out()),
+        Command::Replay(args) => replay::replay(&args, &mut out(), colours()),
     }
 }
 
