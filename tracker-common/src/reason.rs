@@ -168,7 +168,7 @@ reasons! {
     ResetInexact = 53, Note, "reset_inexact";
     /// An RST from before the window, of an endpoint that has closed: it answers something that crossed its FIN.
     ResetLate = 54, Note, "reset_late";
-    /// An initiator's RST that answers a segment of a former connection: it goes on waiting for its SYN-ACK.
+    /// An RST that says nothing to its receiver: it answers a segment of a former connection, or overtook a SYN-ACK.
     ResetForeign = 55, Note, "reset_foreign";
     /// An ICMP error about a TCP segment that no tracked flow has in flight.
     IcmpUnrelated = 56, Note, "icmp_unrelated";

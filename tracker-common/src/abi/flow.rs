@@ -55,7 +55,7 @@ pub mod flow_flags {
     /// the time-out is short until the initiator shows that it lives.
     /// Shifted by one, the same of the responder.
     pub const RST_INEXACT: u16 = 1 << 10;
-    /// Both.
+    /// Both. Of a flow that an RST has closed, they tell whose RST it was.
     pub const RST_INEXACT_BOTH: u16 = RST_INEXACT | RST_INEXACT << 1;
     /// Timestamps tick faster than RFC 7323 allows (section 5.4: at most once
     /// in a millisecond), as Linux's do with `tcp_usec_ts`.
@@ -210,7 +210,8 @@ pub struct Endpoint {
     pub flags: u8,
     /// SYNs (initiator) or SYN-ACKs (responder) sent again, saturating.
     pub syn_retransmits: u8,
-    /// See [`Flow::event_seq`] and [`Flow::disproved`].
+    /// The initiator's: see [`Flow::event_seq`]. The responder's: see
+    /// [`Flow::disproved`] in the low six bits, [`Flow::doubts`] in the others.
     tally: u8,
 }
 
@@ -439,18 +440,53 @@ impl Flow {
         self.ends[INITIATOR].tally
     }
 
-    /// How often a retransmission showed that a state taken on sight had not
-    /// been reached, saturating.
+    /// How often a retransmission suggested that a state taken on sight had not
+    /// been reached; stops at 63.
+    #[inline(always)]
     #[must_use]
     pub const fn disproved(&self) -> u8 {
-        self.ends[RESPONDER].tally
+        self.ends[RESPONDER].tally & Self::DISPROVED
     }
 
-    /// Counts one more of those.
+    /// Counts one more of those, which took back the state of `ends[side]`.
     #[inline(always)]
-    pub const fn count_disproved(&mut self) {
-        self.ends[RESPONDER].tally = self.ends[RESPONDER].tally.saturating_add(1);
+    pub const fn doubt(&mut self, side: usize) {
+        let tally = &mut self.ends[RESPONDER].tally;
+        if *tally & Self::DISPROVED != Self::DISPROVED {
+            *tally += 1;
+        }
+        *tally |= (Self::DISPROVED + 1) << (side & 1);
     }
+
+    /// Whether the state of either end was taken back.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_in_doubt(&self) -> bool {
+        self.ends[RESPONDER].tally & !Self::DISPROVED != 0
+    }
+
+    /// Whether the state of `ends[side]` was taken back.
+    #[inline(always)]
+    #[must_use]
+    pub const fn doubts(&self, side: usize) -> bool {
+        self.ends[RESPONDER].tally & ((Self::DISPROVED + 1) << (side & 1)) != 0
+    }
+
+    /// All ones if the state of `ends[side]` was taken back, else 0.
+    #[inline(always)]
+    pub(crate) const fn doubt_mask(&self, side: u32) -> u8 {
+        let bit = self.ends[RESPONDER].tally >> (Self::DISPROVED.trailing_ones() + side) & 1;
+        0_u8.wrapping_sub(bit)
+    }
+
+    /// Ends all doubt.
+    #[inline(always)]
+    pub const fn end_doubts(&mut self) {
+        self.ends[RESPONDER].tally &= Self::DISPROVED;
+    }
+
+    /// Bits of the responder's tally that count.
+    const DISPROVED: u8 = 0x3f;
 }
 
 #[cfg(test)]

@@ -142,7 +142,8 @@ pub fn judge(
     // By arithmetic: a match would be a way for the verifier per column.
     let sent = Sent::Ack as u8
         + 2 * u8::from(flags.has(Flags::FIN))
-        + u8::from(context.veiled(acks_fin));
+        + u8::from(context.veiled(acks_fin))
+        + context.veil;
     if sending(mine, sent).is_odd() {
         return Judgement::leave(Reason::AfterClose);
     }
@@ -192,6 +193,15 @@ fn judge_syn(me: &Endpoint, peer: &Endpoint, segment: &Segment, live: &Live) -> 
     }
     if mine.among(OVER) && theirs.among(OVER) {
         let closed = (mine.number() | theirs.number()) == State::Closed as u8;
+        // A duplicate of the SYN that opened it. If its sender does go on, an
+        // answer will show that.
+        if segment.seq.0 == me.isn.0 {
+            return Judgement::leave(if closed {
+                Reason::AfterClose
+            } else {
+                Reason::SynInTimeWait
+            });
+        }
         let reopens = live.switches & switches::STRICT_2MSL == 0 && is_newer(me, segment);
         if closed || reopens {
             return Judgement::replace(Reason::FlowReopened);
@@ -248,10 +258,11 @@ fn judge_syn_ack(
             if same {
                 return Judgement::take(Sent::SynAck, Reason::SynAckRetransmit);
             }
-            // A stateless responder (SYN cookies) chooses anew for every SYN.
-            if peer.bits().is(State::SynSent) {
-                return Judgement::take(Sent::SynAck, Reason::SynAckRenewed);
-            }
+        }
+        // A stateless responder (SYN cookies) chooses anew for every SYN; and who
+        // had given up calling may be called.
+        if peer.bits().is(State::SynSent) {
+            return Judgement::take(Sent::SynAck, Reason::SynAckRenewed);
         }
     }
     // It has said nothing else since: so it never got the ACK.
@@ -261,11 +272,12 @@ fn judge_syn_ack(
     Judgement::leave(Reason::SynAckOnLive)
 }
 
-/// Whether a SYN that leaves for `reason` may be one whose answer begins the
-/// connection anew.
+/// Whether a SYN of `me` that leaves for `reason` may be one whose answer begins
+/// the connection anew. One with the number of the SYN that opened the flow is a
+/// duplicate of that.
 #[inline(always)]
-pub const fn is_pending(reason: Reason) -> bool {
-    matches!(reason, Reason::SynOnLive | Reason::SynInTimeWait)
+pub const fn is_pending(reason: Reason, me: &Endpoint, segment: &Segment) -> bool {
+    matches!(reason, Reason::SynOnLive | Reason::SynInTimeWait) && segment.seq.0 != me.isn.0
 }
 
 const _: () = assert!(

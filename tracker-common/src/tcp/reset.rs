@@ -2,7 +2,7 @@
 
 use super::{Bits, Context, Flags, Segment, Sent, State, judge::Judgement};
 use crate::{
-    abi::{Bound, Flow, INITIATOR, RESPONDER, end_flags, held},
+    abi::{Bound, Flow, INITIATOR, RESPONDER, end_flags, flow_flags, held},
     reason::Reason,
 };
 
@@ -49,6 +49,11 @@ pub fn judge(
         // if the other case shows ([`revive`]).
         if acknowledges && acks_syn {
             return closes;
+        }
+        // To a receiver that waits, an RST without ACK says nothing (section
+        // 3.10.7.3, second); it may be one that overtook the SYN-ACK.
+        if mine.is(State::Listen) && !acknowledges {
+            return Judgement::leave(Reason::ResetForeign);
         }
         if mine.is(State::Listen) {
             *bound = Bound {
@@ -104,18 +109,25 @@ pub fn judge(
 /// Whoever forges an RST with the right number before the handshake is over can
 /// know that only the endpoint in the state that the tracker does not see would
 /// take it; and an initiator may reset a segment of a former connection while it
-/// waits. Either way the handshake goes on, and so must its flow. A flow that
-/// was reset in its handshake still holds its reservation, which tells it from
-/// others that are closed.
+/// waits. Either way the handshake goes on, and so must its flow. But an exact
+/// RST of an initiator is one that the responder is sure to take: after it the
+/// initiator's own ACK is only late. A flow that was reset in its handshake still
+/// holds its reservation, which tells it from others that are closed.
 #[inline(always)]
 pub fn revive(flow: &mut Flow, me: usize, segment: &Segment, acks_syn: bool) {
     let states = flow.bits();
     let closed = (states[0].number() | states[1].number()) == State::Closed as u8;
-    // `begin` leaves no window at 0: so it has sent its SYN-ACK.
-    let answered = flow.ends[RESPONDER].max_window != 0;
+    let [initiator, responder] = &flow.ends;
     let syn = segment.flags.has(Flags::SYN);
+    // `begin` leaves no window at 0: so it has sent a SYN. It acknowledges what
+    // it answers.
+    let called = responder.max_window != 0;
+    let answered = called
+        & responder.ack.after(initiator.isn)
+        & !responder.ack.after(initiator.end);
+    let reset_by_responder = flow.has(flow_flags::RST_INEXACT << RESPONDER);
     let goes_on = if me == INITIATOR {
-        !syn && answered
+        (syn & called) | (!syn & answered & reset_by_responder)
     } else {
         syn
     };
@@ -123,11 +135,12 @@ pub fn revive(flow: &mut Flow, me: usize, segment: &Segment, acks_syn: bool) {
     if closed && flow.has(held::HALF_OPEN) && goes_on && proved {
         let responder = if answered {
             State::SynReceived
+        } else if called {
+            State::SynSent
         } else {
             State::Listen
         };
-        let states = [State::SynSent, responder];
-        flow.ends[INITIATOR].set_bits(Bits::of(states[INITIATOR] as u8));
-        flow.ends[RESPONDER].set_bits(Bits::of(states[RESPONDER] as u8));
+        flow.ends[INITIATOR].set_bits(Bits::of(State::SynSent as u8));
+        flow.ends[RESPONDER].set_bits(Bits::of(responder as u8));
     }
 }

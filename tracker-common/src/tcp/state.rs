@@ -316,9 +316,10 @@ const SENDING: [[Move; Sent::COUNT]; State::COUNT] = [
     // ACK(FIN)       took the peer's FIN (3.10.7.4, eighth: "enter the TIME-WAIT state")
     // FIN            the ACK of its FIN, counted on sight, was lost
     // FIN,ACK(FIN)   the same, and the peer's FIN arrived
-    /* CW */ [  Odd,     Odd,     To(CW),  To(CW),  To(LA),  To(LA),      To(CL) ],
+    /* CW */ [  Odd,     Odd,     To(CW),  To(CW),  Back(CG),To(LA),      To(CL) ],
     // ACK            sent before the ACK of the FIN and overtaken by it
-    // FIN …          closes (3.10.4)
+    // FIN            likewise: it closed before it took the peer's FIN, in FIN_WAIT_1
+    // FIN,ACK(FIN)   closes (3.10.4)
     /* CG */ [  Odd,     Odd,     To(CG),  To(CG),  To(CG),  To(CG),      To(CL) ],
     // all            its FIN is not acknowledged: it repeats itself
     /* LA */ [  Odd,     Odd,     To(LA),  To(LA),  To(LA),  To(LA),      To(CL) ],
@@ -560,7 +561,9 @@ mod tests {
                         .into_iter()
                         .any(|received| on_arrival(previous, received) == To(state))
                         // FIN_WAIT_2 taken on sight, and the peer's FIN since.
-                        || (previous == CG && state == F2);
+                        || (previous == CG && state == F2)
+                        // Its FIN was overtaken by its ACK of the peer's.
+                        || (previous == CG && state == CW);
                     assert!(on_sight, "{state:?} {sent:?}");
                 }
             }

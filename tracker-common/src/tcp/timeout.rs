@@ -312,6 +312,7 @@ pub const fn base(flow: &Flow) -> Tick {
 #[inline(always)]
 #[must_use]
 pub fn remaining(flow: &Flow, now: Tick, live: &Live) -> u32 {
+    let flow = &settled(flow, now);
     if gave_up(flow, live) {
         return 0;
     }
@@ -323,22 +324,96 @@ pub fn remaining(flow: &Flow, now: Tick, live: &Live) -> u32 {
 #[inline(always)]
 #[must_use]
 pub fn expired(flow: &Flow, now: Tick, live: &Live) -> bool {
-    expired_veiled(flow, now, live, 0)
+    expired_veiled(&settled(flow, now), now, live, 0)
 }
 
-/// [`expired`] for the packet path; `veil` is [`super::Context::veil`].
+/// [`expired`] for the packet path, which has called [`settle_doubts`]; `veil`
+/// is [`super::Context::veil`].
 #[inline(always)]
 pub(super) fn expired_veiled(flow: &Flow, now: Tick, live: &Live, veil: u8) -> bool {
     now.since(base(flow)) >= timeout_ticks_veiled(flow, live, veil) || gave_up(flow, live)
 }
 
+/// How long a state that was taken back is believed after the retransmission
+/// that took it back, in ticks: until the next one must have come.
+///
+/// A segment that comes again tells that the endpoint had not seen the answer
+/// when it sent it, which says the same of now only if the answer was lost.
+/// Then it sends again, each time after twice as long: a first retransmission
+/// time-out of 1.5 s at most doubles `disproved` times.
+#[inline(always)]
+const fn doubt_ticks(flow: &Flow) -> u32 {
+    /// By the number of times; no retransmission time-out exceeds 240 s.
+    const BY_TIMES: [u32; 64] = {
+        let mut ticks = [ticks_from_ms(240_000); 64];
+        let mut times = 0;
+        while times < 7 {
+            ticks[times] = ticks_from_ms(3000 << times);
+            times += 1;
+        }
+        ticks
+    };
+    BY_TIMES[(flow.disproved() & 0x3f) as usize]
+}
+
+/// Returns to the states that were taken on sight and then back, where the
+/// endpoint has not sent again since for so long that it must have had its
+/// answer. Whoever looks at a flow's states looks after this.
+#[inline(always)]
+pub fn settle_doubts(flow: &mut Flow, now: Tick) {
+    if !flow.is_in_doubt() || now.since(flow.last) < doubt_ticks(flow) {
+        return;
+    }
+    let [initiator, responder] = flow.bits();
+    flow.ends[0].set_bits(believed(initiator, flow.doubt_mask(0)));
+    flow.ends[1].set_bits(believed(responder, flow.doubt_mask(1)));
+    flow.end_doubts();
+}
+
+/// `flow` after [`settle_doubts`].
+#[inline(always)]
+#[must_use]
+pub fn settled(flow: &Flow, now: Tick) -> Flow {
+    let mut flow = *flow;
+    settle_doubts(&mut flow, now);
+    flow
+}
+
+/// The state that was taken on sight where `mask` is all ones, `state` where it
+/// is 0: by arithmetic, for the verifier's sake.
+#[inline(always)]
+const fn believed(state: Bits, mask: u8) -> Bits {
+    let number = state.number();
+    let believed = BELIEVED[(number & 0x0f) as usize] as u8;
+    Bits::of((number & !mask) | (believed & mask))
+}
+
+/// The state that was taken on sight, for each that a retransmission takes back
+/// to (the cells marked `Back` in the table of states).
+const BELIEVED: [State; 16] = {
+    let mut believed = [State::Closed; 16];
+    let mut index = 0;
+    while index < State::COUNT {
+        believed[index] = match State::ALL[index] {
+            State::SynReceived => State::Established,
+            State::FinWait1 => State::FinWait2,
+            State::Closing => State::TimeWait,
+            State::LastAck => State::Closed,
+            other => other,
+        };
+        index += 1;
+    }
+    believed
+};
+
 /// Whether `flow` may be removed for `cause`, which somebody proposed who saw it
 /// a moment ago.
 #[inline(always)]
 #[must_use]
-pub fn removable(flow: &Flow, cause: Cause, now: Tick, live: &Live) -> bool {
+pub fn removable(flow: &mut Flow, cause: Cause, now: Tick, live: &Live) -> bool {
+    settle_doubts(flow, now);
     match cause {
-        Cause::Expired => expired(flow, now, live),
+        Cause::Expired => expired_veiled(flow, now, live, 0),
         Cause::TimeWaitLimit => waits_2msl(flow.bits()),
         Cause::Replaced | Cause::Flushed => true,
     }

@@ -144,6 +144,7 @@ pub fn meet(
         low: 0,
         high: 0,
     };
+    timeout::settle_doubts(flow, context.now);
     if timeout::expired_veiled(flow, context.now, live, context.veil) {
         outcome.replace = 1;
         return;
@@ -189,7 +190,7 @@ fn note(
     outcome: &mut Outcome,
 ) {
     flow.ends[me].count(context.bytes);
-    if judge::is_pending(reason) {
+    if judge::is_pending(reason, &flow.ends[me], segment) {
         flow.flags |= flow_flags::SYN_ON_LIVE;
         outcome.remember = 1;
     }
@@ -201,6 +202,16 @@ fn note(
     if matches!(reason, Reason::AlreadyReceived) && segment.payload > 1 {
         flow.ends[me].lengthen_run();
     }
+    // What overtook the SYN-ACK is kept until that comes.
+    let peer = &flow.ends[me ^ 1];
+    if matches!(reason, Reason::HandshakeUnseen)
+        && flow.ends[me].bits().is(State::Listen)
+        && judge::acks_syn(peer, segment)
+    {
+        let end = &mut flow.ends[me];
+        end.end = segment.end();
+        end.flags = end_flags::SPOKE | (segment.flags.0 & end_flags::FIN);
+    }
 }
 
 /// Lets an RST end both endpoints.
@@ -210,6 +221,9 @@ fn close(flow: &mut Flow, me: usize, peer: usize) {
     let theirs = arriving(flow.ends[peer].bits(), Received::Reset as u8).next();
     flow.ends[me].set_bits(mine);
     flow.ends[peer].set_bits(theirs);
+    // Of a flow that is over, these tell who said so.
+    flow.flags &= !flow_flags::RST_INEXACT_BOTH;
+    flow.flags |= flow_flags::RST_INEXACT << me;
 }
 
 /// Lets a segment that was judged to be `sent`, and is no RST, move both
@@ -257,9 +271,17 @@ fn take(
     }
     flow.ends[me].flags |= end_flags::SEEN;
     flow.flags &= !(flow_flags::RST_INEXACT << me);
-    flow.ends[me].set_bits(cell.next());
-    if cell.is_back() {
-        flow.count_disproved();
+    let next = cell.next();
+    // A FIN that overtook the SYN-ACK.
+    let closed_early = next.is(State::SynReceived) & flow.ends[me].has(end_flags::FIN);
+    flow.ends[me].set_bits(if closed_early {
+        Bits::of(State::FinWait1 as u8)
+    } else {
+        next
+    });
+    let again = matches!(reason, Reason::FinRetransmit | Reason::SynAckRetransmit);
+    if cell.is_back() | (again & flow.doubts(me)) {
+        flow.doubt(me);
     }
     releasable ^ context.veil as u16
 }
@@ -329,11 +351,17 @@ fn synchronize(
     let sent_before = flow.ends[me].end;
     let known_edge = flow.ends[me].max_end;
     let same = flow.ends[me].has(end_flags::SEEN) && flow.ends[me].isn.0 == segment.seq.0;
+    // Something that overtook this SYN-ACK, and lies behind it.
+    let early = flow.ends[me].bits().is(State::Listen)
+        & flow.ends[me].has(end_flags::SPOKE)
+        & (sent_before.since(segment.end()).wrapping_sub(1) < u32::from(u16::MAX));
     begin(&mut flow.ends[me], segment);
     // One that comes again may leave out the data that the first one carried
     // (RFC 7413 section 4.1.3), which stays sent.
-    if same {
+    if same | early {
         flow.ends[me].end = flow.ends[me].end.max(sent_before);
+    } else {
+        flow.ends[me].flags &= !(end_flags::FIN | end_flags::SPOKE);
     }
     // Until the first acknowledgement the windows of the SYNs count from the
     // other's SYN.

@@ -159,7 +159,7 @@ fn a_refusal_must_acknowledge_the_syn() {
     );
     assert_eq!(
         c.responder(segment(Flags::RST, 0, ISS + 1, 0)),
-        Reason::ResetWrongAck
+        Reason::ResetForeign
     );
     c.expect(State::SynSent, State::Listen);
     assert_eq!(
