@@ -213,7 +213,7 @@ fn cross(from: &Wire, to: &Wire, frames: impl Iterator<Item = Vec<u8>>) -> Resul
     to.arrived()?;
     let mut sent = 0;
     for frame in frames {
-        from.socket.send(&frame).context("sending a raw frame")?;
+        from.send(&frame)?;
         sent += 1;
     }
     let start = Instant::now();
@@ -229,15 +229,15 @@ fn cross(from: &Wire, to: &Wire, frames: impl Iterator<Item = Vec<u8>>) -> Resul
     Ok(())
 }
 
-/// A raw socket on an interface, for one family.
-struct Wire {
+/// A raw socket on [`INTERFACE`] of a namespace, for one family.
+pub(crate) struct Wire {
     socket: Socket,
     own_mac: [u8; 6],
     router_mac: [u8; 6],
 }
 
 impl Wire {
-    fn new(
+    pub(crate) fn new(
         netns: &Namespace,
         family: Family,
         own_mac: [u8; 6],
@@ -270,6 +270,12 @@ impl Wire {
             own_mac,
             router_mac,
         })
+    }
+
+    /// Sends a frame as it is.
+    pub(crate) fn send(&self, frame: &[u8]) -> Result<()> {
+        self.socket.send(frame).context("sending a raw frame")?;
+        Ok(())
     }
 
     /// TCP frames that have come in since the last call.
@@ -311,7 +317,7 @@ fn link_address(protocol: u16, index: u32) -> SockAddr {
 }
 
 /// The MAC address of an interface.
-fn mac(netns: &Namespace, interface: &str) -> Result<[u8; 6]> {
+pub(crate) fn mac(netns: &Namespace, interface: &str) -> Result<[u8; 6]> {
     let text = run(netns
         .command("ip")?
         .args(["-br", "link", "show", "dev", interface]))?;

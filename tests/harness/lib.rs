@@ -21,6 +21,7 @@
 //! | [`attached`] | what is attached to an interface |
 //! | [`losses`] | what got lost, by the kernel's own counters |
 //! | [`frames`] | raw frames, for flows by the hundred thousand |
+//! | [`spoof`] | single segments that no socket sent |
 //! | [`program`] | the loaded programs, packet by packet |
 //! | [`terminal`] | a terminal for programs that behave differently on one |
 //! | [`wait`] | polling with the last mismatch told |
@@ -36,6 +37,7 @@ pub mod nft;
 pub mod program;
 pub mod scenario;
 pub mod sockets;
+pub mod spoof;
 pub mod ss;
 pub mod state;
 pub mod stats;

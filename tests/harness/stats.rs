@@ -13,6 +13,12 @@ pub struct Stats {
     pub half_open: Level,
     /// Reservations of flows met in mid-life that are not proved.
     pub unproved: Level,
+    /// Flows in TIME_WAIT.
+    pub time_wait: Level,
+    /// Factor on every time-out, 1 at full length.
+    pub timeout_scale: f64,
+    /// Whether connections are met in mid-life.
+    pub pickup: Pickup,
     /// Packets by reason.
     pub reasons: Vec<Counted>,
 }
@@ -24,6 +30,13 @@ pub struct Level {
     pub held: u64,
     /// There may be.
     pub limit: u64,
+}
+
+/// Whether connections are met in mid-life.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Pickup {
+    /// `off`, `loose`, `grace` or `grace_over`.
+    pub mode: String,
 }
 
 /// Packets that left under one reason.
