@@ -22,12 +22,14 @@
 //! | [`losses`] | what got lost, by the kernel's own counters |
 //! | [`frames`] | raw frames, for flows by the hundred thousand |
 //! | [`spoof`] | single segments that no socket sent |
+//! | [`captures`] | captures that were not made for this project |
 //! | [`program`] | the loaded programs, packet by packet |
 //! | [`terminal`] | a terminal for programs that behave differently on one |
 //! | [`wait`] | polling with the last mismatch told |
 
 pub mod agent;
 pub mod attached;
+pub mod captures;
 pub mod connection;
 pub mod flow;
 pub mod frames;
