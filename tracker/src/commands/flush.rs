@@ -30,5 +30,8 @@ pub fn flush(args: &PinArgs, out: &mut impl Write) -> Result<()> {
     if totals.kept > 0 {
         line += &format!(", {} kept", totals.kept);
     }
+    if pinned.live()?.pickup == 0 {
+        line += "; pick-ups are off, so connections that are open stay unknown";
+    }
     say(out, &line)
 }

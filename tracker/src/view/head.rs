@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use tracker_common::abi::{Gauge, Live, Mode};
+use tracker_common::abi::{FULL_SCALE, Gauge, Live, Mode};
 
 /// An agent that has been silent for longer is reported, ms. It gives a sign of
 /// life every second.
@@ -92,10 +92,18 @@ impl Head<'_> {
                 Some(format!("AGENT SILENT for {}", super::text::Span(age_ms)))
             }
         };
+        let scale = self.live.timeout_scale;
+        let pressure = (scale < FULL_SCALE).then(|| {
+            format!(
+                "time-outs at {}%",
+                u64::from(scale) * 100 / u64::from(FULL_SCALE)
+            )
+        });
         let plural = if self.flows == 1 { "" } else { "s" };
         let parts = [
             Some(format!("{} flow{plural}", self.flows)),
             health,
+            pressure,
             Some(format!(
                 "half-open {}/{}",
                 gauge(Gauge::HalfOpen),
@@ -150,6 +158,15 @@ mod tests {
         insta::assert_snapshot!(line(&live(), 15, 100), @"tracker | 15 flows | half-open 3/32768 | q quits | observe | eth0 (native), eth1");
         insta::assert_snapshot!(line(&live(), 1, 50), @"tracker | 1 flow | half-open 3/32768 | q quits");
         insta::assert_snapshot!(line(&live(), 1, 0), @"tracker");
+    }
+
+    #[test]
+    fn pressure_is_told() {
+        let live = Live {
+            timeout_scale: 512,
+            ..live()
+        };
+        insta::assert_snapshot!(line(&live, 15, 70), @"tracker | 15 flows | time-outs at 50% | half-open 3/32768 | q quits");
     }
 
     #[test]

@@ -7,48 +7,58 @@ use tracker_common::{
     reason::{Class, Reason},
 };
 
-/// What a check compares, and where it is asked for. `None` for a reason that
-/// no numbers explain.
+/// What a check compares, and where it is asked for: the reasons that numbers
+/// explain.
 ///
 /// In the text `{sender}` and `{receiver}` are the ends of the flow, `{value}`
 /// is what was looked at and `{low}` to `{high}` what would have passed.
-const fn template(reason: Reason) -> Option<&'static str> {
-    Some(match reason {
-        Reason::HandshakeWrongAck => {
-            "acknowledgement {value} of the {sender} does not acknowledge the {receiver}'s SYN, \
-             which only {low} to {high} does (RFC 9293 3.10.7.4)"
-        }
-        Reason::AckUnsent => {
-            "acknowledgement {value} of the {sender} lies beyond {high}, the end of what the \
-             {receiver} has sent (RFC 9293 3.10.7.4)"
-        }
-        Reason::ResetWrongAck => {
-            "an RST of the {sender} acknowledges {value}, where only {low} to {high} acknowledges \
-             the {receiver}'s SYN (RFC 9293 3.10.7.3)"
-        }
-        Reason::BeyondFin => {
-            "a segment of the {sender} ends at {value}, beyond its FIN, which ended at {high} \
-             (RFC 9293 3.6)"
-        }
-        Reason::BeyondWindow => {
-            "sequence number {value} of the {sender} lies beyond {high}, the highest that the \
-             {receiver}'s window allows (RFC 9293 3.10.7.4)"
-        }
-        Reason::TimestampOld => {
-            "timestamp {value} of the {sender} is older than {low}, which is 30 s before its \
-             newest, {high} (RFC 7323 5.3)"
-        }
-        Reason::ResetOutsideWindow => {
-            "an RST of the {sender} has the sequence number {value}, outside the {receiver}'s \
-             window, {low} to {high} (RFC 5961 3)"
-        }
-        _ => return None,
-    })
+const TEMPLATES: [(Reason, &str); 7] = [
+    (
+        Reason::HandshakeWrongAck,
+        "acknowledgement {value} of the {sender} does not acknowledge the {receiver}'s SYN, \
+         which only {low} to {high} does (RFC 9293 3.10.7.4)",
+    ),
+    (
+        Reason::AckUnsent,
+        "acknowledgement {value} of the {sender} lies beyond {high}, the end of what the \
+         {receiver} has sent (RFC 9293 3.10.7.4)",
+    ),
+    (
+        Reason::ResetWrongAck,
+        "an RST of the {sender} acknowledges {value}, where only {low} to {high} acknowledges \
+         the {receiver}'s SYN (RFC 9293 3.10.7.3)",
+    ),
+    (
+        Reason::BeyondFin,
+        "a segment of the {sender} ends at {value}, beyond its FIN, which ended at {high} \
+         (RFC 9293 3.6)",
+    ),
+    (
+        Reason::BeyondWindow,
+        "sequence number {value} of the {sender} lies beyond {high}, the highest that the \
+         {receiver}'s window allows (RFC 9293 3.10.7.4)",
+    ),
+    (
+        Reason::TimestampOld,
+        "timestamp {value} of the {sender} is older than {low}, which is 30 s before its \
+         newest, {high} (RFC 7323 5.3)",
+    ),
+    (
+        Reason::ResetOutsideWindow,
+        "an RST of the {sender} has the sequence number {value}, outside the {receiver}'s \
+         window, {low} to {high} (RFC 5961 3)",
+    ),
+];
+
+/// See [`TEMPLATES`].
+fn template(reason: Reason) -> Option<&'static str> {
+    let found = TEMPLATES.iter().find(|(other, _)| *other == reason);
+    found.map(|(_, template)| *template)
 }
 
 /// Whether a [`Refusal`] for this reason carries numbers.
 #[must_use]
-pub const fn has_numbers(reason: Reason) -> bool {
+pub fn has_numbers(reason: Reason) -> bool {
     template(reason).is_some()
 }
 
