@@ -100,6 +100,82 @@ impl Bytes for Ingress<'_> {
     fn reaches(&self, end: u32) -> bool {
         end <= self.linear() || end <= self.length()
     }
+
+    #[inline(always)]
+    fn sum(&self, offset: u32, length: u32) -> Option<u64> {
+        sum(self.0.data(), self.0.data_end(), offset, length)
+    }
+}
+
+/// Octets that a segment may have for its sum to be formed: a jumbo frame.
+const SUMMABLE: u32 = 9216;
+
+/// Octets that one call of the helper sums.
+const CHUNK: usize = 64;
+
+/// Sum of `length` octets, see [`Bytes::sum`]; bounds as in [`copy`].
+#[inline(always)]
+fn sum(start: usize, end: usize, offset: u32, length: u32) -> Option<u64> {
+    let mut sum = 0;
+    let mut at = offset;
+    let stop = offset + length;
+    for _ in 0..SUMMABLE / CHUNK as u32 {
+        if stop - at < CHUNK as u32 {
+            break;
+        }
+        sum = add::<CHUNK>(start, end, at, sum)?;
+        at += CHUNK as u32;
+    }
+    for bit in [32, 16, 8, 4] {
+        if stop - at >= bit {
+            sum = match bit {
+                32 => add::<32>(start, end, at, sum)?,
+                16 => add::<16>(start, end, at, sum)?,
+                8 => add::<8>(start, end, at, sum)?,
+                _ => add::<4>(start, end, at, sum)?,
+            };
+            at += bit;
+        }
+    }
+    let mut total = u64::from(sum);
+    let rest = match stop - at {
+        0 => [0; 4],
+        1 => {
+            let [a] = copy::<1>(start, end, at)?;
+            [a, 0, 0, 0]
+        }
+        2 => {
+            let [a, b] = copy::<2>(start, end, at)?;
+            [a, b, 0, 0]
+        }
+        3 => {
+            let [a, b, c] = copy::<3>(start, end, at)?;
+            [a, b, c, 0]
+        }
+        // Longer than `SUMMABLE`.
+        _ => return None,
+    };
+    total += u64::from(u32::from_ne_bytes(rest));
+    Some(total)
+}
+
+/// Adds the sum of `N` octets (a multiple of four) to `sum`.
+#[inline(always)]
+fn add<const N: usize>(start: usize, end: usize, offset: u32, sum: u32) -> Option<u32> {
+    let offset = opaque(offset as usize);
+    if offset > FARTHEST {
+        return None;
+    }
+    let from = start + offset;
+    if opaque(from + N) > end {
+        return None;
+    }
+    // SAFETY: `from..from + N` lies inside the packet, as just compared; the
+    // helper only reads.
+    let sum = unsafe {
+        aya_ebpf::helpers::bpf_csum_diff(core::ptr::null_mut(), 0, from as *mut u32, N as u32, sum)
+    };
+    u32::try_from(sum).ok()
 }
 
 /// A packet at TCX or clsact.
@@ -175,5 +251,11 @@ impl Bytes for Egress<'_> {
     #[inline(always)]
     fn length(&self) -> u32 {
         self.0.len()
+    }
+
+    /// What this host sends has its checksum put in later, by the NIC.
+    #[inline(always)]
+    fn sum(&self, _offset: u32, _length: u32) -> Option<u64> {
+        None
     }
 }

@@ -19,6 +19,16 @@ static TEST_CLOCK_ON: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 static CPUS: Global<u32> = Global::new(1);
 
+/// 1 when checksums are verified on some interface.
+#[unsafe(no_mangle)]
+static CHECKSUMS: Global<u32> = Global::new(0);
+
+/// Whether checksums are verified at all.
+#[inline(always)]
+pub fn checksums() -> bool {
+    CHECKSUMS.load() != 0
+}
+
 /// Whether this is a gateway.
 #[inline(always)]
 pub fn gateway() -> bool {

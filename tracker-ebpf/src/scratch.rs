@@ -28,7 +28,7 @@ pub struct Scratch {
     /// next, and not on the stack, where the verifier would follow both values
     /// all the way.
     pub from: u8,
-    /// 1: this host's own stack sent it.
+    /// 1: this host's own stack sent it. Set by the hook.
     pub local: u8,
     /// 1: it begins its connection anew.
     pub restarts: u8,

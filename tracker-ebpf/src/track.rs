@@ -10,7 +10,10 @@ use tracker_common::{
     },
     parse::Packet,
     reason::Reason,
-    tcp::{Admission, Bits, CLOSED, Context, Flags, Opening, Outcome, State, admit, meet, open},
+    tcp::{
+        Admission, Bits, CLOSED, Context, Flags, Opening, Outcome, State, admit, in_flight, meet,
+        open,
+    },
     time::{Micros, Tick},
 };
 
@@ -34,8 +37,6 @@ pub struct Seen {
     pub ifindex: u32,
     /// Which hook.
     pub hook: Hook,
-    /// Sent by this host's own stack.
-    pub local: bool,
 }
 
 /// The zone of a packet.
@@ -81,7 +82,6 @@ pub fn track(scratch: &mut Scratch, seen: &Seen) -> Reason {
         restarts,
         ..
     } = scratch;
-    *local = seen.local.into();
     *restarts = 0;
     let family = packet.family();
     let (key, side) = packet.key(zone_of(packet, seen));
@@ -91,10 +91,13 @@ pub fn track(scratch: &mut Scratch, seen: &Seen) -> Reason {
     event.ifindex = seen.ifindex;
     event.time_ns = clock::coarse_ns();
     let tag = event.key.tag(family);
+    if packet.quoted != 0 {
+        return relate(packet, &event.key, side, tag);
+    }
     *context = Context {
         now: Tick::from_ns(event.time_ns),
         micros: Micros(0),
-        path: Path::new(seen.ifindex, packet.outer, packet.inner),
+        path: path_of(packet, seen),
         bytes: packet.bytes,
         policy: live.policy,
         replaced: 0,
@@ -173,6 +176,32 @@ pub fn track(scratch: &mut Scratch, seen: &Seen) -> Reason {
             live,
         ),
         Admission::Leave(reason) => reason,
+    }
+}
+
+/// The way that a packet goes.
+#[inline(always)]
+fn path_of(packet: &Packet, seen: &Seen) -> Path {
+    let path = Path::new(seen.ifindex, packet.outer, packet.inner);
+    match seen.hook {
+        Hook::Ingress => path,
+        Hook::Egress => path.leaving(),
+    }
+}
+
+/// Finds the flow that an ICMP error is about. It moves nothing (RFC 5927
+/// section 6), so the flow is only read, and without its lock.
+#[inline(always)]
+fn relate(packet: &Packet, key: &Key, side: Side, tag: u32) -> Reason {
+    let Some(flow) = table::find(packet.family(), key) else {
+        return Reason::IcmpUnrelated;
+    };
+    // SAFETY: a map value of integers, which any bits are.
+    let flow = unsafe { &*flow.cast_const() };
+    if flow.tag == tag && in_flight(flow, flow.index_of(side), packet.segment.seq) {
+        Reason::IcmpRelated
+    } else {
+        Reason::IcmpUnrelated
     }
 }
 

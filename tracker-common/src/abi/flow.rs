@@ -136,8 +136,9 @@ impl Origin {
 #[repr(transparent)]
 pub struct FlowId(pub u64);
 
-/// Where one direction's packets were last seen: interface (24 bits) and both
-/// VLAN identifiers (12 bits each), packed.
+/// Where one direction's packets were last seen: interface (23 bits), whether
+/// they leave or come in there, and both VLAN identifiers (12 bits each),
+/// packed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Path {
@@ -145,18 +146,51 @@ pub struct Path {
 }
 
 impl Path {
-    /// Packs a path; an interface index above 2^24 - 1 is kept as 0, unknown.
+    /// Packs the path of a packet that comes in; an interface index above
+    /// 2^23 - 1 is kept as 0, unknown.
     #[inline(always)]
     #[must_use]
     pub const fn new(ifindex: u32, outer: u16, inner: u16) -> Self {
-        let ifindex = if ifindex >> 24 == 0 { ifindex } else { 0 };
+        let ifindex = if ifindex >> 23 == 0 { ifindex } else { 0 };
         Self {
             packed: [
                 (outer & 0x0fff) | ((ifindex >> 16) as u16 & 0x000f) << 12,
-                (inner & 0x0fff) | ((ifindex >> 20) as u16 & 0x000f) << 12,
+                (inner & 0x0fff) | ((ifindex >> 20) as u16 & 0x0007) << 12,
                 ifindex as u16,
             ],
         }
+    }
+
+    /// The same of a packet that leaves.
+    #[inline(always)]
+    #[must_use]
+    pub const fn leaving(mut self) -> Self {
+        self.packed[1] |= Self::LEAVES;
+        self
+    }
+
+    const LEAVES: u16 = 1 << 15;
+
+    /// Whether anything was seen yet.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_known(self) -> bool {
+        self.differs(Self { packed: [0; 3] }) != 0
+    }
+
+    /// 0 if both are the same.
+    #[inline(always)]
+    #[must_use]
+    pub const fn differs(self, other: Self) -> u16 {
+        (self.packed[0] ^ other.packed[0])
+            | (self.packed[1] ^ other.packed[1])
+            | (self.packed[2] ^ other.packed[2])
+    }
+
+    /// Whether its packets leave.
+    #[must_use]
+    pub const fn leaves(self) -> bool {
+        self.packed[1] & Self::LEAVES != 0
     }
 
     /// Interface index, 0 when not known.
@@ -164,7 +198,7 @@ impl Path {
     pub const fn ifindex(self) -> u32 {
         self.packed[2] as u32
             | (self.packed[0] as u32 >> 12) << 16
-            | (self.packed[1] as u32 >> 12) << 20
+            | (self.packed[1] as u32 >> 12 & 0x7) << 20
     }
 
     /// Outer VLAN identifier, 0 when untagged.
@@ -283,11 +317,14 @@ impl Endpoint {
         self.flags &= (1 << end_flags::RUN_SHIFT) - 1;
     }
 
-    /// Largest window that it announced, in octets.
+    /// Largest window that it announced, in octets: that of its SYN as it is,
+    /// every later one scaled (RFC 7323 section 2.2).
     #[inline(always)]
     #[must_use]
     pub const fn window(&self) -> u32 {
-        (self.max_window as u32) << (self.scale() & 0x0f)
+        const _: () = assert!(end_flags::SPOKE == 1 << 5);
+        let spoke = self.flags >> 5 & 1;
+        (self.max_window as u32) << (self.scale() * spoke & 0x0f)
     }
 
     /// Packets it sent.
@@ -495,12 +532,15 @@ mod tests {
 
     #[test]
     fn a_path_keeps_what_fits_and_owns_up_to_what_does_not() {
-        let path = Path::new(0xab_cdef, 4095, 1);
-        assert_eq!(
-            (path.ifindex(), path.outer(), path.inner()),
-            (0xab_cdef, 4095, 1)
-        );
-        assert_eq!(Path::new(1 << 24, 5, 0).ifindex(), 0);
+        let path = Path::new(0x7b_cdef, 4095, 1);
+        for (path, leaves) in [(path, false), (path.leaving(), true)] {
+            assert_eq!(
+                (path.ifindex(), path.outer(), path.inner(), path.leaves()),
+                (0x7b_cdef, 4095, 1, leaves)
+            );
+            assert_eq!(path.differs(Path::new(0x7b_cdef, 4095, 1)) != 0, leaves);
+        }
+        assert_eq!(Path::new(1 << 23, 5, 0).ifindex(), 0);
     }
 
     #[test]

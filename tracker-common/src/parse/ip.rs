@@ -1,6 +1,6 @@
 //! IPv4 with options, IPv6 with extension headers, fragments of both.
 
-use super::{Bytes, Packet, missing};
+use super::{Bytes, Packet, icmp, missing};
 use crate::reason::Reason;
 
 const TCP: u8 = 6;
@@ -29,6 +29,13 @@ pub struct Transport {
 }
 
 impl Transport {
+    /// Of a datagram without TCP.
+    const NONE: Self = Self {
+        offset: 0,
+        length: 0,
+        fragmented: 0,
+    };
+
     /// The same, of which the verifier knows only what the masks say: so it
     /// follows the TCP header once, and not once for each way to it.
     #[inline(always)]
@@ -63,6 +70,12 @@ pub fn v4<B: Bytes + ?Sized>(
     if total < header || !frame.reaches(offset + total) {
         return Err(Reason::BadIpLength);
     }
+    let fragment = u16::from_be_bytes([raw[6], raw[7]]);
+    if raw[9] == icmp::V4 && fragment & 0x1fff == 0 {
+        packet.bytes = total;
+        icmp::v4(frame, offset + header, packet)?;
+        return Ok(Transport::NONE);
+    }
     if raw[9] != TCP {
         return Err(Reason::NotTcp);
     }
@@ -80,7 +93,6 @@ pub fn v4<B: Bytes + ?Sized>(
         0,
     ];
     packet.bytes = total;
-    let fragment = u16::from_be_bytes([raw[6], raw[7]]);
     let fragmented = (fragment >> 13) as u8 & 1;
     later_fragment(u32::from(fragment & 0x1fff) * 8)?;
     Ok(Transport {
@@ -109,16 +121,13 @@ pub fn v6<B: Bytes + ?Sized>(
     if !frame.reaches(offset + total) {
         return Err(Reason::BadIpLength);
     }
-    packet.version = 6;
     packet.bytes = total;
-    let mut word = 0;
-    while word < 4 {
-        let at = 8 + word * 4;
-        packet.source[word] = u32::from_ne_bytes([raw[at], raw[at + 1], raw[at + 2], raw[at + 3]]);
-        packet.destination[word] =
-            u32::from_ne_bytes([raw[at + 16], raw[at + 17], raw[at + 18], raw[at + 19]]);
-        word += 1;
+    if raw[6] == icmp::V6 {
+        icmp::v6(frame, offset + 40, packet)?;
+        return Ok(Transport::NONE);
     }
+    packet.version = 6;
+    packet.addresses_v6(&raw);
     let (at, fragmented) = if raw[6] == TCP {
         (40, 0)
     } else {

@@ -4,10 +4,14 @@
 //! fuzzer: it sees bytes only through [`Bytes`]. It never panics; whatever it
 //! cannot read has a [`Reason`].
 
+mod checksum;
+mod icmp;
 mod ip;
 mod link;
 mod options;
 mod tcp;
+
+pub use checksum::{checksum_fits, sum};
 
 use crate::{
     abi::{Family, Key, Side, Zone},
@@ -26,6 +30,11 @@ pub trait Bytes {
 
     /// Length of the whole frame, within reach or not. May be slow.
     fn length(&self) -> u32;
+
+    /// Sum of the `length` octets at `offset` in words of 32 bits, as they lie in
+    /// memory, the last one filled up with zeros; `None` when they are not all
+    /// within reach.
+    fn sum(&self, offset: u32, length: u32) -> Option<u64>;
 
     /// Whether the frame, within reach or not, is at least `end` octets long.
     #[inline(always)]
@@ -61,6 +70,11 @@ impl Bytes for [u8] {
     fn length(&self) -> u32 {
         u32::try_from(self.len()).unwrap_or(u32::MAX)
     }
+
+    fn sum(&self, offset: u32, length: u32) -> Option<u64> {
+        let rest = self.get(usize::try_from(offset).ok()?..)?;
+        Some(sum(rest.get(..usize::try_from(length).ok()?)?))
+    }
 }
 
 /// A TCP packet as the tracker reads it.
@@ -82,8 +96,15 @@ pub struct Packet {
     pub inner: u16,
     /// Octets of the IP datagram.
     pub bytes: u32,
+    /// Offset of the TCP header in the frame.
+    pub at: u32,
+    /// Octets from there to the end of the datagram.
+    pub length: u32,
     /// The segment.
     pub segment: Segment,
+    /// 1: the packet is an ICMP error. Endpoints and sequence number are those of
+    /// the segment that it quotes, all else of `segment` is empty.
+    pub quoted: u8,
     /// Zero, of which the compiler and the verifier know nothing; see
     /// [`crate::tcp::Context::veil`].
     pub veil: u8,
@@ -102,7 +123,10 @@ impl Default for Packet {
             outer: 0,
             inner: 0,
             bytes: 0,
+            at: 0,
+            length: 0,
             segment: Segment::default(),
+            quoted: 0,
             veil: 0,
             raw_options: [0; options::BUFFER],
         }
@@ -118,6 +142,20 @@ impl Packet {
             Family::V4
         } else {
             Family::V6
+        }
+    }
+
+    /// Takes the addresses of an IPv6 header.
+    #[inline(always)]
+    fn addresses_v6(&mut self, raw: &[u8; 40]) {
+        let mut word = 0;
+        while word < 4 {
+            let at = 8 + word * 4;
+            self.source[word] =
+                u32::from_ne_bytes([raw[at], raw[at + 1], raw[at + 2], raw[at + 3]]);
+            self.destination[word] =
+                u32::from_ne_bytes([raw[at + 16], raw[at + 17], raw[at + 18], raw[at + 19]]);
+            word += 1;
         }
     }
 
@@ -157,6 +195,7 @@ pub fn ethernet<B: Bytes + ?Sized>(
     packet: &mut Packet,
 ) -> Result<(), Reason> {
     packet.bytes = 0;
+    packet.quoted = 0;
     let network = link::ethernet(frame, stripped_tag, packet)?;
     // From here on it does not matter how many tags there were: veiled and
     // masked, the offset is the same unknown to the verifier on every way.
@@ -165,7 +204,47 @@ pub fn ethernet<B: Bytes + ?Sized>(
         link::Kind::Ipv4 => ip::v4(frame, offset, packet)?,
         link::Kind::Ipv6 => ip::v6(frame, offset, packet)?,
     };
-    tcp::header(frame, transport.veiled(packet.veil), packet)?;
+    segment(frame, transport, packet)
+}
+
+/// Reads an IP datagram that starts at `offset` of the frame into `packet`, as
+/// [`ethernet`] does; the VLAN identifiers in `packet` stay as they are.
+///
+/// # Errors
+///
+/// As [`ethernet`]; [`Reason::NotIp`] for another version.
+pub fn datagram<B: Bytes + ?Sized>(
+    frame: &B,
+    offset: u32,
+    packet: &mut Packet,
+) -> Result<(), Reason> {
+    packet.bytes = 0;
+    packet.quoted = 0;
+    let Some([first]) = frame.get::<1>(offset) else {
+        return Err(missing(frame, offset, 1, Reason::ShortIp));
+    };
+    let transport = match first >> 4 {
+        4 => ip::v4(frame, offset, packet)?,
+        6 => ip::v6(frame, offset, packet)?,
+        _ => return Err(Reason::NotIp),
+    };
+    segment(frame, transport, packet)
+}
+
+/// Reads what the datagram carries.
+#[inline(always)]
+fn segment<B: Bytes + ?Sized>(
+    frame: &B,
+    transport: ip::Transport,
+    packet: &mut Packet,
+) -> Result<(), Reason> {
+    if packet.quoted != 0 {
+        return Ok(());
+    }
+    let transport = transport.veiled(packet.veil);
+    packet.at = transport.offset;
+    packet.length = transport.length;
+    tcp::header(frame, transport, packet)?;
     if packet.source_port == packet.destination_port && packet.source == packet.destination {
         return Err(Reason::EqualEnds);
     }

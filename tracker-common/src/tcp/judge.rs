@@ -85,7 +85,8 @@ pub fn judge(
     );
     let acks_syn = context.veiled(acks_syn(peer, segment));
     if flags.has(Flags::SYN) {
-        return judge_syn_ack(me, peer, segment, sender, acks_syn, context);
+        let on_path = is_on_path(flow, sender, context);
+        return judge_syn_ack(me, peer, segment, sender, acks_syn, on_path, context);
     }
     if (mine.number() | theirs.number()) == State::Closed as u8 {
         return Judgement::leave(Reason::AfterClose);
@@ -182,9 +183,10 @@ fn judge_syn(me: &Endpoint, peer: &Endpoint, segment: &Segment, live: &Live) -> 
             return Judgement::take(Sent::Syn, Reason::SynRetransmit);
         }
         // Nothing has answered the first one, so this one may stand for it: a
-        // client that started over.
+        // client that started over, or somebody who forges one. The answer will
+        // tell.
         if theirs.among(Bits::set(&[State::Listen, State::SynSent])) {
-            return Judgement::take(Sent::Syn, Reason::SynRenewed);
+            return Judgement::leave(Reason::SynRenewed);
         }
     }
     // Simultaneous open.
@@ -233,11 +235,12 @@ fn judge_syn_ack(
     segment: &Segment,
     sender: usize,
     acks_syn: bool,
+    on_path: bool,
     context: &Context,
 ) -> Judgement {
     // It answers a SYN that had passed on this flow, so its sender has nothing
     // left of the old connection, and whoever sent the SYN neither.
-    if context.pending.answered_by(sender, segment.ack) {
+    if on_path && context.pending.answered_by(sender, segment.ack) {
         return Judgement::replace(Reason::FlowRestarted);
     }
     let mine = me.bits();
@@ -272,12 +275,31 @@ fn judge_syn_ack(
     Judgement::leave(Reason::SynAckOnLive)
 }
 
+/// Whether a packet comes the way that `ends[side]` sent its last one.
+///
+/// Who forges one end's segments from afar knows the numbers of a SYN that he
+/// forges, too, and so could answer it in the other end's name. But he is on one
+/// side of us.
+#[inline(always)]
+pub const fn is_on_path(flow: &Flow, side: usize, context: &Context) -> bool {
+    let own = flow.paths[side & 1];
+    if own.is_known() {
+        own.differs(context.path) == 0
+    } else {
+        // Nothing came from there yet: then not the way of the other end.
+        flow.paths[side & 1 ^ 1].differs(context.path) != 0
+    }
+}
+
 /// Whether a SYN of `me` that leaves for `reason` may be one whose answer begins
 /// the connection anew. One with the number of the SYN that opened the flow is a
 /// duplicate of that.
 #[inline(always)]
 pub const fn is_pending(reason: Reason, me: &Endpoint, segment: &Segment) -> bool {
-    matches!(reason, Reason::SynOnLive | Reason::SynInTimeWait) && segment.seq.0 != me.isn.0
+    matches!(
+        reason,
+        Reason::SynOnLive | Reason::SynInTimeWait | Reason::SynRenewed
+    ) && segment.seq.0 != me.isn.0
 }
 
 const _: () = assert!(

@@ -1,6 +1,9 @@
 //! What an RST may do (RFC 9293 section 3.10.7, RFC 5961 section 3).
 
-use super::{Bits, Context, Flags, Segment, Sent, State, judge::Judgement};
+use super::{
+    Bits, Context, Flags, Segment, Sent, State,
+    judge::{Judgement, is_on_path},
+};
 use crate::{
     abi::{Bound, Flow, INITIATOR, RESPONDER, end_flags, flow_flags, held},
     reason::Reason,
@@ -38,9 +41,15 @@ pub fn judge(
     let closes = Judgement::take(Sent::Reset, Reason::ResetClosed);
     let acknowledges = segment.flags.has(Flags::ACK);
     // An endpoint that knows nothing of this connection refuses the SYN of
-    // another one that had passed on it.
-    if acknowledges && context.pending.answered_by(sender, segment.ack) {
-        return closes;
+    // another one that had passed on it. If that was an old duplicate, then its
+    // sender in TIME-WAIT does not care.
+    let refuses = acknowledges && context.pending.answered_by(sender, segment.ack);
+    if refuses && is_on_path(flow, sender, context) {
+        return if theirs.is(State::TimeWait) {
+            Judgement::leave(Reason::ResetForeign)
+        } else {
+            closes
+        };
     }
     let opening = theirs.is(State::SynSent);
     if opening {
@@ -122,10 +131,10 @@ pub fn revive(flow: &mut Flow, me: usize, segment: &Segment, acks_syn: bool) {
     // `begin` leaves no window at 0: so it has sent a SYN. It acknowledges what
     // it answers.
     let called = responder.max_window != 0;
-    let answered = called
-        & responder.ack.after(initiator.isn)
-        & !responder.ack.after(initiator.end);
-    let reset_by_responder = flow.has(flow_flags::RST_INEXACT << RESPONDER);
+    let answered =
+        called & responder.ack.after(initiator.isn) & !responder.ack.after(initiator.end);
+    let reset_by_responder =
+        flow.flags & flow_flags::RST_INEXACT_BOTH == flow_flags::RST_INEXACT << RESPONDER;
     let goes_on = if me == INITIATOR {
         (syn & called) | (!syn & answered & reset_by_responder)
     } else {

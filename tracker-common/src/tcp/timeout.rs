@@ -122,9 +122,7 @@ impl Profile {
             // 3.4.2); RFC 5382 REQ-5: established not below 2 h 4 min,
             // transitory not below 4 min. RFC 9293 puts no bound on a
             // half-closed connection: it gets that of an established one.
-            Self::Rfc => [
-                240, 240, 7440, 240, 7440, 240, 240, 240, 240, 300, 300,
-            ],
+            Self::Rfc => [240, 240, 7440, 240, 7440, 240, 240, 240, 240, 300, 300],
             Self::Aggressive => [30, 5, 18_000, 60, 60, 30, 30, 30, 5, 150, 150],
         }
     }

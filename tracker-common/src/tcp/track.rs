@@ -149,7 +149,12 @@ pub fn meet(
         outcome.replace = 1;
         return;
     }
-    reset::revive(flow, me, segment, judge::acks_syn(&flow.ends[peer], segment));
+    reset::revive(
+        flow,
+        me,
+        segment,
+        judge::acks_syn(&flow.ends[peer], segment),
+    );
     let judgement = judge::judge(flow, me, peer, segment, context, live, &mut outcome.bound);
     if judgement.sent == Judgement::REPLACE {
         outcome.replace = 1;
@@ -190,7 +195,7 @@ fn note(
     outcome: &mut Outcome,
 ) {
     flow.ends[me].count(context.bytes);
-    if judge::is_pending(reason, &flow.ends[me], segment) {
+    if judge::is_pending(reason, &flow.ends[me], segment) && judge::is_on_path(flow, me, context) {
         flow.flags |= flow_flags::SYN_ON_LIVE;
         outcome.remember = 1;
     }
@@ -201,6 +206,13 @@ fn note(
     // acknowledgement was lost behind us, for as long as their sender lives.
     if matches!(reason, Reason::AlreadyReceived) && segment.payload > 1 {
         flow.ends[me].lengthen_run();
+    }
+    // An initiator that resets a handshake which an RST seemed to have ended.
+    if matches!(reason, Reason::AfterClose)
+        && segment.flags.has(Flags::RST)
+        && segment.seq.0 == flow.ends[me].end.0
+    {
+        flow.flags |= flow_flags::RST_INEXACT << me;
     }
     // What overtook the SYN-ACK is kept until that comes.
     let peer = &flow.ends[me ^ 1];
@@ -344,9 +356,6 @@ fn synchronize(
         if counts {
             flow.ends[me].syn_retransmits = flow.ends[me].syn_retransmits.saturating_add(1);
         }
-    }
-    if matches!(reason, Reason::SynRenewed) {
-        flow.ends[me].syn_retransmits = 0;
     }
     let sent_before = flow.ends[me].end;
     let known_edge = flow.ends[me].max_end;

@@ -39,6 +39,7 @@ fn handle(ctx: &TcContext) -> Reason {
     let Some(scratch) = scratch::of(Hook::Egress) else {
         return Reason::NotConfigured;
     };
+    scratch.local = u8::from(came_from == 0);
     frame.pull();
     if let Err(reason) = parse::ethernet(&frame, frame.tag(), &mut scratch.packet) {
         return reason;
@@ -48,7 +49,6 @@ fn handle(ctx: &TcContext) -> Reason {
         context: ctx.as_ptr(),
         ifindex,
         hook: Hook::Egress,
-        local: came_from == 0,
     };
     track(scratch, &seen)
 }

@@ -2,7 +2,7 @@
 
 use aya_ebpf::{EbpfContext as _, bindings::xdp_action, macros::xdp, programs::XdpContext};
 use tracker_common::{
-    abi::Hook,
+    abi::{Hook, interface_flags},
     parse,
     reason::{Class, Reason},
 };
@@ -10,6 +10,7 @@ use tracker_common::{
 use crate::{
     count,
     frame::Ingress,
+    globals, interfaces,
     scratch::{self, Scratch},
     track::{Seen, track},
 };
@@ -45,11 +46,17 @@ fn handle(ctx: &XdpContext, frame: &Ingress<'_>, scratch: &mut Scratch) -> Reaso
         return reason;
     }
     let ifindex = ctx.ingress_ifindex() as u32;
+    if globals::checksums()
+        && interfaces::flags(ifindex) & interface_flags::CHECKSUM != 0
+        && parse::checksum_fits(frame, &scratch.packet) == Some(false)
+    {
+        return Reason::BadChecksum;
+    }
+    scratch.local = u8::from(ifindex == LOOPBACK);
     let seen = Seen {
         context: ctx.as_ptr(),
         ifindex,
         hook: Hook::Ingress,
-        local: ifindex == LOOPBACK,
     };
     track(scratch, &seen)
 }

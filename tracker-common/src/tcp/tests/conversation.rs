@@ -7,7 +7,8 @@ use crate::{
     reason::Reason,
     seq::Seq,
     tcp::{
-        Admission, Context, Flags, Opening, Options, Outcome, Segment, State, admit, meet, open, timeout,
+        Admission, Context, Flags, Opening, Options, Outcome, Segment, State, admit, meet, open,
+        timeout,
     },
     time::{Micros, Tick, ticks_from_ms},
 };
@@ -47,6 +48,8 @@ pub struct Conversation {
     pub live: Live,
     replaced: u8,
     pending: PendingSyn,
+    /// Where the packets of either end come in.
+    pub interfaces: [u32; 2],
     /// The flow's responder is who `initiator` speaks for: it began anew that
     /// way.
     pub turned: bool,
@@ -63,6 +66,7 @@ impl Conversation {
             live: LIVE,
             replaced: 0,
             pending: PendingSyn::default(),
+            interfaces: [2, 3],
             turned: false,
         }
     }
@@ -92,7 +96,7 @@ impl Conversation {
         let context = Context {
             now: self.now,
             micros: self.micros,
-            path: Path::new(2, 0, 0),
+            path: Path::new(self.interfaces[from], 0, 0),
             bytes: 40 + segment.payload,
             policy: 0,
             replaced: self.replaced,

@@ -2,6 +2,11 @@
 
 mod closing;
 mod conversation;
+mod doubts;
 mod handshake;
+mod liberal;
+mod numbers;
 mod pickup;
 mod random;
+mod resets;
+mod restarts;
