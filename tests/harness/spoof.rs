@@ -31,6 +31,8 @@ pub struct Segment<'a> {
     pub rst: bool,
     /// Data.
     pub payload: &'a [u8],
+    /// Its TCP checksum is wrong.
+    pub damaged: bool,
 }
 
 /// Sends segments from the client's end of a topology without a router.
@@ -98,6 +100,12 @@ impl<'a> Spoofer<'a> {
         packet
             .write(&mut frame, segment.payload)
             .context("writing a frame")?;
+        if segment.damaged {
+            // The checksum lies behind the Ethernet header of 14 octets and an
+            // IPv4 header of 20, 16 octets into the TCP header.
+            let checksum = frame.get_mut(14 + 20 + 16).context("a frame without TCP")?;
+            *checksum ^= 0x5a;
+        }
         self.wire.send(&frame)
     }
 }

@@ -22,8 +22,8 @@ use crate::datapath::Pinned;
 /// Time between two looks.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Looks after the running configuration until `stop`. `sweep` is notified when
-/// flows may have expired because time-outs were shortened.
+/// Looks after the running configuration until `stop`. `sweep` is notified as long
+/// as time-outs are short: places that expired flows hold are needed.
 pub async fn run(
     pinned: Arc<Pinned>,
     live: Arc<LiveOwner>,
@@ -47,7 +47,7 @@ pub async fn run(
         match look(&pinned, &live, &current) {
             Ok(seen) => {
                 trouble.over();
-                if seen.scale < seen.before.timeout_scale {
+                if seen.scale < FULL_SCALE {
                     sweep.notify_one();
                 }
                 tell(&mut announcer, &seen, current.pickup);

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result};
 use tracker_common::{
-    abi::{FULL_SCALE, Live, switches},
+    abi::{FULL_SCALE, LAYOUT_VERSION, Live, switches},
     tcp::timeout::Profile,
 };
 
@@ -22,12 +22,20 @@ pub struct LiveOwner {
 }
 
 impl LiveOwner {
-    /// Writes nothing yet.
-    pub fn new(pinned: Arc<Pinned>) -> Self {
-        Self {
+    /// Takes over what stands there, as an earlier agent may have left it. Writes
+    /// nothing yet.
+    pub fn adopt(pinned: Arc<Pinned>) -> Result<Self> {
+        let found = pinned.live()?;
+        let live = if found.layout == LAYOUT_VERSION {
+            found
+        } else {
+            // Never written.
+            Live::observing(Profile::Linux)
+        };
+        Ok(Self {
             pinned,
-            live: Mutex::new(Live::observing(Profile::Linux)),
-        }
+            live: Mutex::new(live),
+        })
     }
 
     /// Puts the configuration in force. The factor on the time-outs stays as the

@@ -105,7 +105,7 @@ pub async fn run(
     let mut config = effective(config, active.pinned())?;
     let hooks_since_ns = hooks_since(&active, &config)?;
     let duties = Duties::of(&config, hooks_since_ns);
-    let live = Arc::new(LiveOwner::new(Arc::clone(active.pinned())));
+    let live = Arc::new(LiveOwner::adopt(Arc::clone(active.pinned()))?);
     let started = events::Rings::open(active.pinned())
         .and_then(|rings| attach(&mut active, &live, &config, &duties).map(|()| rings));
     let rings = match started {
@@ -242,10 +242,33 @@ fn begin_anew(
     live: &LiveOwner,
     duties: &watch::Sender<Duties>,
 ) -> Result<()> {
-    let new = Duties::of(config, Pinned::now_ns()?);
+    take_on(
+        config,
+        Duties::of(config, Pinned::now_ns()?),
+        active,
+        live,
+        duties,
+    )
+}
+
+/// Puts a configuration in force together with the duties that follow from it.
+fn take_on(
+    config: &Config,
+    new: Duties,
+    active: &Active,
+    live: &LiveOwner,
+    duties: &watch::Sender<Duties>,
+) -> Result<()> {
     live.configure(config, &new)?;
     duties.send_replace(new);
-    Ok(active.set_upkeep(new.upkeep())?)
+    // It is in force either way.
+    if let Err(error) = active.set_upkeep(new.upkeep()) {
+        tracing::warn!(
+            "`tracker stats` tells what was configured before: {:#}",
+            anyhow::Error::from(error)
+        );
+    }
+    Ok(())
 }
 
 /// Everything that packets depend on first, then the hooks.
@@ -329,9 +352,7 @@ fn apply(
     let reloaded = merge(loaded, new);
     let hooks_since_ns = duties.borrow().hooks_since_ns;
     let new = Duties::of(&reloaded.config, hooks_since_ns);
-    live.configure(&reloaded.config, &new)?;
-    duties.send_replace(new);
-    active.set_upkeep(new.upkeep())?;
+    take_on(&reloaded.config, new, active, live, duties)?;
     warn(&reloaded.config);
     if reloaded.kept.is_empty() {
         tracing::info!("configuration read again");

@@ -161,12 +161,14 @@ pub(super) fn load(options: &LoadOptions, pins: Option<&Path>) -> Result<Ebpf> {
     let role = options.role as u32;
     let zones = u32::from(options.zones);
     let test_clock = u32::from(options.test_clock);
+    let checksums = u32::from(options.checksum);
     let cpus = possible_cpus()?;
     let mut loader = EbpfLoader::new();
     loader
         .override_global("ROLE", &role, true)
         .override_global("ZONES_CONFIGURED", &zones, true)
         .override_global("TEST_CLOCK_ON", &test_clock, true)
+        .override_global("CHECKSUMS", &checksums, true)
         .override_global("CPUS", &cpus, true);
     for (&name, size) in SIZED.iter().zip(options.sizes()) {
         loader.map_max_entries(name, size);
