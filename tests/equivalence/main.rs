@@ -7,15 +7,17 @@
 //! and reordering, mixed with segments that nobody honest sends, in both
 //! families, with and without tags, at both hooks, while time passes.
 
-mod model;
 mod stream;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
-use tracker::datapath::LoadOptions;
+use tracker::{
+    datapath::LoadOptions,
+    replay::{Entry, Id, Seen, Settings, Table, comparable},
+};
 use tracker_common::{
-    abi::{Cause, Family, Flow, Gauge, Live},
+    abi::{Cause, Family, Gauge, Hook, Live, Role, switches},
     reason::Reason,
 };
 use tracker_tests::program::{
@@ -23,7 +25,6 @@ use tracker_tests::program::{
     random::Random,
 };
 
-use model::{Model, Seen};
 use stream::Stream;
 
 /// Names one stream instead of all, as a failure tells it.
@@ -35,44 +36,55 @@ const PACKETS: u32 = 100_000;
 /// Small enough for every limit to be met.
 const CAPACITY: u32 = 16;
 
-fn limits() -> Live {
+/// A configuration for each stream in turn.
+fn limits(seed: u64) -> Live {
+    let (pickup, switches) = match seed % 4 {
+        2 => (0, switches::DROP_SYN_DATA | switches::STRICT_2MSL),
+        3 => (1, switches::LIBERAL),
+        _ => (1, 0),
+    };
     Live {
+        pickup,
+        switches,
         half_open_limit: 8,
         pickup_limit: 5,
+        capacity: CAPACITY,
         ..live()
     }
 }
 
-/// A flow without what only the program knows: the lock, and the generation.
-fn comparable(flow: &Flow) -> [u8; 120] {
-    let flow = Flow {
-        lock: Default::default(),
-        generation: 0,
-        ..*flow
-    };
-    // SAFETY: a flow is made of integers without padding (its size is that of
-    // its fields), so all of its bytes are initialised.
-    unsafe { std::mem::transmute(flow) }
+/// What the streams came to.
+struct Seldom {
+    /// Packets by reason.
+    reasons: [u64; 256],
+    /// Histories and refusals that were compared.
+    remembered: [u64; 2],
 }
 
 /// Sends one stream through both.
-fn compare(bench: &mut Bench, seed: u64, reasons: &mut [u64; 256]) -> Result<()> {
+fn compare(bench: &mut Bench, seed: u64, seldom: &mut Seldom) -> Result<()> {
     let mut random = Random::new(seed);
     let mut stream = Stream::new(&mut random);
-    let mut model = Model::new(limits(), CAPACITY);
+    let live = limits(seed);
+    bench.loaded.set_live(&live)?;
+    let mut table = Table::new(Settings {
+        live,
+        role: Role::Host,
+        checksum: false,
+    });
     for number in 0..PACKETS {
         bench.wait_ms(stream.pause_ms(&mut random))?;
-        let (origin, talk, frame) = stream.next(&mut random, &model);
-        let frame = frame.bytes();
-        let (family, key) = (talk.wrapping.family, talk.key());
-        let before = model.flow(family, &key);
+        let (origin, talk, frame) = stream.next(&mut random, &table);
+        let id = Id::new(talk.wrapping.family, &talk.key());
+        let before = table.get(&id).cloned();
         let seen = Seen {
             ifindex: bench.ifindex(origin),
             local: origin.is_local(),
+            leaves: origin.hook() == Hook::Egress,
             now_ns: bench.now_ns(),
         };
-        let reason = model.packet(&frame, &seen);
-        reasons[reason as usize] += 1;
+        let reason = table.packet_of(&frame[..], &seen).reason;
+        seldom.reasons[reason as usize] += 1;
         let here = || {
             format!(
                 "packet {number} of the stream {SEED}={seed}, {origin:?}: {talk:?}\n{frame:02x?}\n\
@@ -80,21 +92,22 @@ fn compare(bench: &mut Bench, seed: u64, reasons: &mut [u64; 256]) -> Result<()>
             )
         };
         bench.expect(origin, &frame, reason).with_context(here)?;
-        let theirs = bench.flow(family, &key)?;
-        let ours = model.flow(family, &key);
+        let theirs = bench.flow(id.family(), &id.key())?;
+        let ours = table.get(&id).map(|entry| entry.flow);
         ensure!(
             theirs.as_ref().map(comparable) == ours.as_ref().map(comparable),
             "the flows differ: the brain has {ours:#?}, the program has {theirs:#?} after {}",
             here()
         );
         if random.once_in(200) {
-            reap(bench, &mut model, &mut random).with_context(here)?;
+            reap(bench, &mut table, &mut random).with_context(here)?;
         }
         if number % 1000 == 0 {
-            counters(bench, &model).with_context(here)?;
+            counters(bench, &table).with_context(here)?;
+            memory(bench, &table, &mut seldom.remembered).with_context(here)?;
         }
     }
-    counters(bench, &model)?;
+    counters(bench, &table)?;
     bench.settle()?;
     bench.flush()?;
     ensure!(
@@ -105,7 +118,7 @@ fn compare(bench: &mut Bench, seed: u64, reasons: &mut [u64; 256]) -> Result<()>
 }
 
 /// Proposes a flow for expiry to both.
-fn reap(bench: &Bench, model: &mut Model, random: &mut Random) -> Result<()> {
+fn reap(bench: &Bench, table: &mut Table, random: &mut Random) -> Result<()> {
     let family = random.pick(&[Family::V4, Family::V6]);
     let flows = bench.flows(family)?;
     if flows.is_empty() {
@@ -115,7 +128,8 @@ fn reap(bench: &Bench, model: &mut Model, random: &mut Random) -> Result<()> {
     let totals = bench
         .loaded
         .remove(Cause::Expired, &[(family, key, flow.generation)])?;
-    let removed = model.expire(family, &key, bench.now_ns());
+    let expired = table.expire(&Id::new(family, &key), bench.now_ns());
+    let removed = expired.is_some();
     ensure!(
         (totals.removed == 1, totals.kept == 1) == (removed, !removed),
         "the reaper says {totals:?} of {flow:?}"
@@ -124,12 +138,12 @@ fn reap(bench: &Bench, model: &mut Model, random: &mut Random) -> Result<()> {
 }
 
 /// Checks the shared counters and every flow.
-fn counters(bench: &Bench, model: &Model) -> Result<()> {
+fn counters(bench: &Bench, table: &Table) -> Result<()> {
     for (gauge, expected) in [
-        (Gauge::HalfOpen, model.half_open),
-        (Gauge::Pickup, model.pickups),
-        (Gauge::FlowsV4, model.count(Family::V4)),
-        (Gauge::FlowsV6, model.count(Family::V6)),
+        (Gauge::HalfOpen, table.half_open()),
+        (Gauge::Pickup, table.pickups()),
+        (Gauge::FlowsV4, table.count(Family::V4)),
+        (Gauge::FlowsV6, table.count(Family::V6)),
     ] {
         let counted = bench.gauge(gauge)?;
         ensure!(
@@ -139,12 +153,40 @@ fn counters(bench: &Bench, model: &Model) -> Result<()> {
     }
     for family in [Family::V4, Family::V6] {
         for (key, flow) in bench.flows(family)? {
-            let ours = model
-                .flow(family, &key)
+            let ours = table
+                .get(&Id::new(family, &key))
                 .context("a flow that the brain has not")?;
             ensure!(
-                comparable(&flow) == comparable(&ours),
+                comparable(&flow) == comparable(&ours.flow),
                 "{flow:#?} is not {ours:#?}"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Checks what is remembered beside every flow. The program's tables forget the
+/// least recently used, so what they lack is not wrong.
+fn memory(bench: &Bench, table: &Table, compared: &mut [u64; 2]) -> Result<()> {
+    let (histories, refusals) = (bench.loaded.histories()?, bench.loaded.refusals()?);
+    for (id, entry) in table.flows() {
+        let theirs = bench.flow(id.family(), &id.key())?;
+        let theirs = theirs.context("a flow that the program has not")?.id().0;
+        let Entry {
+            history, refusal, ..
+        } = entry;
+        if let Some(theirs) = histories.get(&theirs) {
+            compared[0] += 1;
+            ensure!(
+                Some(theirs) == history.as_deref(),
+                "the history {theirs:#?} is not {history:#?}"
+            );
+        }
+        if let Some(theirs) = refusals.get(&theirs) {
+            compared[1] += 1;
+            ensure!(
+                Some(theirs) == refusal.as_deref(),
+                "the refusal {theirs:#?} is not {refusal:#?}"
             );
         }
     }
@@ -166,20 +208,25 @@ fn the_brain_and_the_program_agree() {
         ..options()
     })
     .unwrap();
-    bench.loaded.set_live(&limits()).unwrap();
-    let mut reasons = [0_u64; 256];
+    let mut seldom = Seldom {
+        reasons: [0; 256],
+        remembered: [0; 2],
+    };
     for &seed in &seeds {
-        compare(&mut bench, seed, &mut reasons).unwrap_or_else(|error| panic!("{error:?}"));
+        compare(&mut bench, seed, &mut seldom).unwrap_or_else(|error| panic!("{error:?}"));
     }
     // The streams are worth something only if they come to where it is rare.
     for &reason in Reason::ALL {
-        let count = reasons[reason as usize];
+        let count = seldom.reasons[reason as usize];
         println!("{count:>8} {}", reason.as_str());
-        let of_segments = (8..=41).contains(&(reason as u8)) || reason as u8 >= 97;
+        let of_segments = matches!(reason as u8, 8..=41 | 48..=57 | 75 | 78 | 96..);
         assert!(
             !of_segments || count > 0,
             "{} never came up",
             reason.as_str()
         );
     }
+    let [histories, refusals] = seldom.remembered;
+    println!("{histories} histories and {refusals} refusals compared");
+    assert!(histories > 100 && refusals > 100);
 }

@@ -1,5 +1,6 @@
 //! Random streams of segments.
 
+use tracker::replay::{Id, Table};
 use tracker_common::{abi::Family, tcp::Flags};
 use tracker_tests::program::{
     bench::Origin,
@@ -7,8 +8,6 @@ use tracker_tests::program::{
     random::Random,
     talk::{A, B, End, Seg, Talk},
 };
-
-use crate::model::Model;
 
 /// Pairs of ends that talk at once: more than the tables hold.
 const TALKS: u32 = 48;
@@ -91,7 +90,7 @@ impl Stream {
     }
 
     /// The next packet.
-    pub fn next(&mut self, random: &mut Random, model: &Model) -> (Origin, Talk, Frame) {
+    pub fn next(&mut self, random: &mut Random, table: &Table) -> (Origin, Talk, Vec<u8>) {
         let count = self.talks.len() as u32;
         // Mostly among few, so that their conversations come to an end.
         let among = if random.once_in(8) { count } else { 16 };
@@ -112,7 +111,7 @@ impl Stream {
         let segment = if honest { ahead.pop() } else { None };
         let (from, mut frame) = match segment {
             Some(segment) => (segment.from, talk.frame(segment)),
-            None => any(talk, random, model),
+            None => any(talk, random, table),
         };
         if random.once_in(40) {
             frame.fragment = Some(Fragment {
@@ -131,8 +130,40 @@ impl Stream {
             2 => near.opposite(),
             _ => near,
         };
-        (origin, *talk, frame)
+        let bytes = if random.once_in(30) {
+            icmp_error(&frame, random)
+        } else {
+            frame.bytes()
+        };
+        (origin, *talk, bytes)
     }
+}
+
+/// An ICMP message that quotes the frame's segment, mostly an error.
+fn icmp_error(frame: &Frame, random: &mut Random) -> Vec<u8> {
+    let at = frame.ip_at();
+    let bytes = frame.bytes();
+    let (link, datagram) = bytes.split_at(at);
+    let (header, kinds) = match frame.wrapping.family {
+        Family::V4 => (20, [3, 3, 4, 5, 11, 12, 8]),
+        Family::V6 => (40, [1, 1, 2, 3, 4, 128, 4]),
+    };
+    let quote = &datagram[..datagram.len().min(header + 8)];
+    let mut outer = datagram[..header].to_vec();
+    let payload = 8 + quote.len() as u16;
+    match frame.wrapping.family {
+        Family::V4 => {
+            outer[2..4].copy_from_slice(&(20 + payload).to_be_bytes());
+            outer[6..8].fill(0);
+            outer[9] = 1;
+        }
+        Family::V6 => {
+            outer[4..6].copy_from_slice(&payload.to_be_bytes());
+            outer[6] = 58;
+        }
+    }
+    let icmp = [random.pick(&kinds), 0, 0, 0, 0, 0, 0, 0];
+    [link, &outer, &icmp, quote].concat()
 }
 
 /// The segments of a whole connection.
@@ -224,11 +255,11 @@ fn disturb(segments: &mut Vec<Seg>, random: &mut Random) {
 }
 
 /// A segment that need not make sense, with numbers near those that matter.
-fn any(talk: &Talk, random: &mut Random, model: &Model) -> (End, Frame) {
+fn any(talk: &Talk, random: &mut Random, table: &Table) -> (End, Frame) {
     let from = random.pick(&[A, B]);
-    let flow = model.flow(talk.wrapping.family, &talk.key());
+    let entry = table.get(&Id::new(talk.wrapping.family, &talk.key()));
     let mut numbers = talk.isns.to_vec();
-    for end in flow.iter().flat_map(|flow| &flow.ends) {
+    for end in entry.iter().flat_map(|entry| &entry.flow.ends) {
         numbers.extend([end.isn.0, end.end.0, end.max_end.0, end.ack.0, end.end.0]);
     }
     let number = |random: &mut Random| {

@@ -206,6 +206,10 @@ pub struct ReplayArgs {
     /// Hold no segment against windows, timestamps and RST numbers.
     #[arg(long)]
     pub liberal: bool,
+    /// Verify TCP checksums. A machine's own segments are captured before theirs
+    /// are computed, so this is for captures made elsewhere on the way.
+    #[arg(long)]
+    pub checksum: bool,
     /// Flows that are tracked at once, of each address family.
     #[arg(long, value_name = "FLOWS", default_value_t = LoadOptions::default().capacity,
         value_parser = clap::value_parser!(u32).range(1..=0x0400_0000))]
@@ -369,7 +373,7 @@ mod tests {
             "tracker stats -o json --pin-dir /d",
             "tracker flush --pin-dir /d",
             "tracker replay f g --trace -o ndjson --at expired --continue --stats --details",
-            "tracker replay - --kernel --role gateway --profile pf --pickup off --liberal --capacity 9",
+            "tracker replay - --kernel --role gateway --profile pf --pickup off --liberal --checksum --capacity 9",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
         }

@@ -11,14 +11,15 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use tracker_common::{
     abi::{Live, Role, switches},
     reason::Reason,
-    time::TICK_NS,
+    tcp::timeout,
+    time::{TICK_NS, Tick},
 };
 
 use super::counted;
 use crate::{
     cli::{At, ListFormat, ReplayArgs, ReplayPickup, RoleChoice},
     replay::{
-        Beside, Ended, Entry, Id, Judged, Progress, Replay, Stats, Table,
+        Beside, Ended, Entry, Id, Judged, Progress, Replay, Settings, Stats, Table,
         capture::{Capture, Fault},
         trace,
     },
@@ -38,12 +39,13 @@ pub fn replay(args: &ReplayArgs, out: &mut impl Write, colours: bool) -> Result<
         RoleChoice::Host => Role::Host,
         RoleChoice::Gateway => Role::Gateway,
     };
-    let table = Table::new(live(args), role);
-    let beside = args
-        .kernel
-        .then(|| Beside::load(&table, role))
-        .transpose()?;
-    let mut replay = Replay::new(table, role, beside);
+    let settings = Settings {
+        live: live(args),
+        role,
+        checksum: args.checksum,
+    };
+    let beside = args.kernel.then(|| Beside::load(&settings)).transpose()?;
+    let mut replay = Replay::new(Table::new(settings), beside);
     let shared = RefCell::new(out);
     let names = Names::default();
     let mut report = Report::new(args, Shared(&shared), &names, colours);
@@ -259,7 +261,8 @@ impl<'a, W: Write> Report<'a, W> {
 
     fn row(&mut self, id: &Id, entry: &Entry, at_ns: u64) -> Result<()> {
         let (key, clock) = (id.key(), Clock::new(at_ns, self.live));
-        let Some(row) = Row::new(id.family(), &key, &entry.flow, &clock) else {
+        let flow = timeout::settled(&entry.flow, Tick::from_ns(at_ns));
+        let Some(row) = Row::new(id.family(), &key, &flow, &clock) else {
             return Ok(());
         };
         let Some(listing) = &mut self.listing else {
@@ -335,10 +338,7 @@ fn tell(args: &ReplayArgs, replay: &Replay) {
             skipped.short,
             "left out of both: shorter than the kernel's test run takes",
         );
-        note(
-            skipped.cut,
-            "left out of both: cut off inside a header",
-        );
+        note(skipped.cut, "left out of both: cut off inside a header");
         note(
             beside.padded(),
             "cut off behind the headers: the program saw zeros for the rest",

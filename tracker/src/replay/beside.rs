@@ -10,12 +10,12 @@ use std::{collections::HashMap, io, process::Command};
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::sched::{CloneFlags, unshare};
 use tracker_common::{
-    abi::{Cause, Family, Flow, Gauge, Hook, Role, SpinLock, reason_slot},
-    parse::{self, Packet},
+    abi::{Cause, Family, Flow, Gauge, Hook, Interface, SpinLock, interface_flags, reason_slot},
+    parse::{self, Bytes as _, Packet},
     reason::Reason,
 };
 
-use super::{Frame, Id, Passage, Table};
+use super::{Frame, Id, Passage, Seen, Settings, Table};
 use crate::datapath::{LoadOptions, Loaded, Place, Run, index_of, load_for_test};
 
 /// `XDP_PASS` (include/uapi/linux/bpf.h).
@@ -37,6 +37,7 @@ pub struct Beside {
     loaded: Loaded,
     /// Index of the interface on which packets seem to come in.
     ifindex: u32,
+    checksum: bool,
     clock_ns: u64,
     frame: Vec<u8>,
     /// Packets by [`reason_slot`].
@@ -53,34 +54,44 @@ pub struct Skipped {
     pub long: u64,
     /// Shorter than an Ethernet header, which a test run asks for.
     pub short: u64,
-    /// Cut so short that a header is missing.
+    /// Cut so short that what is to be read of them is missing.
     pub cut: u64,
 }
 
 impl Beside {
-    /// Loads the programs for a tracker like the one around `table`, in a network
-    /// namespace that only this thread is in, and that ends with it.
+    /// Loads the programs with these settings, in a network namespace that only
+    /// this thread is in, and that ends with it.
     ///
     /// # Errors
     ///
     /// Not root, `ip` is missing, or the programs cannot be loaded.
-    pub fn load(table: &Table, role: Role) -> Result<Self> {
+    pub fn load(settings: &Settings) -> Result<Self> {
         ensure!(
             nix::unistd::geteuid().is_root(),
             "--kernel loads the programs, which needs root: run this with sudo, or leave it out"
         );
         let ifindex = enter_namespace()?;
-        let live = table.live();
-        let loaded = load_for_test(&LoadOptions {
+        let Settings {
+            live,
             role,
+            checksum,
+        } = settings;
+        let loaded = load_for_test(&LoadOptions {
+            role: *role,
+            checksum: *checksum,
             capacity: live.capacity,
             half_open_limit: live.half_open_limit.max(1),
             ..LoadOptions::default()
         })?;
         loaded.set_live(live)?;
+        if *checksum {
+            let flags = interface_flags::INGRESS | interface_flags::CHECKSUM;
+            loaded.set_interface(ifindex, Interface { flags })?;
+        }
         Ok(Self {
             loaded,
             ifindex,
+            checksum: *checksum,
             clock_ns: 0,
             frame: Vec::new(),
             sent: HashMap::new(),
@@ -92,8 +103,8 @@ impl Beside {
 
     /// Index of the interface that the program sees with a packet.
     #[must_use]
-    pub const fn ifindex(&self, local: bool) -> u32 {
-        if local { LOOPBACK } else { self.ifindex }
+    pub const fn ifindex(&self, leaves: bool) -> u32 {
+        if leaves { LOOPBACK } else { self.ifindex }
     }
 
     /// Packets that could not be run.
@@ -133,18 +144,16 @@ impl Beside {
     /// # Errors
     ///
     /// The kernel refuses the run, or the program does not let the packet pass.
-    pub fn run(&mut self, frame: &Frame<'_>, local: bool, now_ns: u64) -> Result<bool> {
-        self.set_clock(now_ns)?;
+    pub fn run(&mut self, frame: &Frame<'_>, seen: &Seen) -> Result<bool> {
+        self.set_clock(seen.now_ns)?;
         frame.write(&mut self.frame);
         if self.frame.len() < 14 {
             self.skipped.short += 1;
             return Ok(false);
         }
         if frame.is_cut() {
-            // The brain says that it cannot reach a header, the program would
-            // find zeros there.
-            let mut packet = Packet::default();
-            if parse::ethernet(frame, 0, &mut packet) == Err(Reason::Unreachable) {
+            // The brain knows what is missing, the program would read zeros.
+            if self.checksum || !has_headers(frame) {
                 self.skipped.cut += 1;
                 return Ok(false);
             }
@@ -152,12 +161,14 @@ impl Beside {
         }
         let run = Run {
             place: Place {
-                ingress_ifindex: if local { 0 } else { self.ifindex },
+                // A packet that leaves and had come in was forwarded, and counts
+                // where it came in: none of these did.
+                ingress_ifindex: if seen.leaves { 0 } else { self.ifindex },
                 ..Place::UNKNOWN
             },
             ..Run::once(&self.frame)
         };
-        let (ran, pass) = if local {
+        let (ran, pass) = if seen.leaves {
             (self.loaded.egress(run), TC_ACT_UNSPEC)
         } else {
             (self.loaded.ingress(run), XDP_PASS)
@@ -185,7 +196,12 @@ impl Beside {
     /// # Errors
     ///
     /// They differ, in the reason or anywhere in the flow.
-    pub fn compare(&mut self, hook: Hook, table: &Table, passage: &Passage) -> Result<()> {
+    pub fn compare(&mut self, seen: &Seen, table: &Table, passage: &Passage) -> Result<()> {
+        let hook = if seen.leaves {
+            Hook::Egress
+        } else {
+            Hook::Ingress
+        };
         let slot = reason_slot(passage.reason, hook);
         let sent = self.sent.entry(slot).or_default();
         *sent += 1;
@@ -251,7 +267,9 @@ impl Beside {
         for id in ids {
             let (family, key) = (id.family(), id.key());
             let flow = self.loaded.flow(family, &key)?.with_context(|| {
-                format!("the brain and the program disagree: {id:?} expires, the program has not got it")
+                format!(
+                    "the brain and the program disagree: {id:?} expires, the program has not got it"
+                )
             })?;
             candidates.push((family, key, flow.generation));
         }
@@ -264,7 +282,8 @@ impl Beside {
         Ok(())
     }
 
-    /// Compares every flow and every shared counter.
+    /// Compares every flow, what is remembered beside it, and every shared
+    /// counter.
     ///
     /// # Errors
     ///
@@ -283,9 +302,26 @@ impl Beside {
                 "the brain and the program disagree: {gauge:?} is {ours} and {theirs}"
             );
         }
+        let (histories, refusals) = (self.loaded.histories()?, self.loaded.refusals()?);
         for (id, entry) in table.flows() {
             let theirs = self.loaded.flow(id.family(), &id.key())?;
             same(Some(&entry.flow), theirs.as_ref())?;
+            let theirs = theirs.map_or(0, |flow| flow.id().0);
+            // The program's tables forget; what they do hold must fit.
+            let history = histories.get(&theirs);
+            ensure!(
+                history.is_none() || history == entry.history.as_deref(),
+                "the brain and the program disagree about a history: the brain has {:#?}, the \
+                 program has {history:#?}",
+                entry.history
+            );
+            let refusal = refusals.get(&theirs);
+            ensure!(
+                refusal.is_none() || refusal == entry.refusal.as_deref(),
+                "the brain and the program disagree about a refusal: the brain has {:#?}, the \
+                 program has {refusal:#?}",
+                entry.refusal
+            );
         }
         Ok(())
     }
@@ -299,8 +335,8 @@ impl Beside {
 fn same(ours: Option<&Flow>, theirs: Option<&Flow>) -> Result<()> {
     ensure!(
         ours.map(comparable) == theirs.map(comparable),
-        "the brain and the program disagree about a flow: the brain has {ours:#?}, the program has \
-         {theirs:#?}"
+        "the brain and the program disagree about a flow:\nthe brain has {ours:?}\nthe program has \
+         {theirs:?}"
     );
     Ok(())
 }
@@ -317,6 +353,20 @@ pub fn comparable(flow: &Flow) -> [u8; size_of::<Flow>()] {
     // SAFETY: a flow is made of integers without padding, which its layout's
     // asserts hold (it is plain old data to maps), so every octet is initialised.
     unsafe { std::mem::transmute(flow) }
+}
+
+/// Whether a frame that was cut off has all its headers. What lies behind those
+/// is not read.
+fn has_headers(frame: &Frame<'_>) -> bool {
+    let mut packet = Packet::default();
+    match parse::ethernet(frame, 0, &mut packet) {
+        Err(reason) => reason != Reason::Unreachable,
+        // An ICMP error quotes less than a header.
+        Ok(()) if packet.quoted != 0 => true,
+        Ok(()) => frame.get::<1>(packet.at + 12).is_some_and(|[words]| {
+            packet.at as usize + usize::from(words >> 4) * 4 <= frame.captured()
+        }),
+    }
 }
 
 /// Whether the kernel says so.

@@ -1,7 +1,7 @@
 //! What packets of a capture begin with, and how each becomes an Ethernet frame
 //! as the hooks see one.
 
-use tracker_common::parse::Bytes;
+use tracker_common::parse::{Bytes, sum};
 
 use super::capture::{Direction, Record};
 
@@ -32,15 +32,7 @@ impl Link {
     pub const fn is_known(self) -> bool {
         matches!(
             self.0,
-            NULL | ETHERNET
-                | LOOP
-                | RAW
-                | RAW_BSD
-                | RAW_OPENBSD
-                | IPV4
-                | IPV6
-                | COOKED
-                | COOKED_2
+            NULL | ETHERNET | LOOP | RAW | RAW_BSD | RAW_OPENBSD | IPV4 | IPV6 | COOKED | COOKED_2
         )
     }
 }
@@ -164,7 +156,20 @@ impl Bytes for Frame<'_> {
     fn length(&self) -> u32 {
         self.length
     }
+
+    fn sum(&self, offset: u32, length: u32) -> Option<u64> {
+        if length > SUMMABLE {
+            return None;
+        }
+        let rest = self.body(offset)?;
+        Some(sum(rest.get(..length as usize)?))
+    }
 }
+
+/// Octets of the longest segment whose checksum is looked at, as in
+/// tracker-ebpf/src/frame.rs: a jumbo frame's. What is longer was put together
+/// by the capturing machine, which has not computed a checksum for it.
+const SUMMABLE: u32 = 9216;
 
 /// What `record` is as a frame; `None` for a link type that is not known.
 #[must_use]
@@ -178,12 +183,11 @@ pub fn frame<'a>(record: &Record<'a>) -> Option<Heading<'a>> {
     heading.frame = match record.link.0 {
         ETHERNET => heading.frame,
         RAW | RAW_BSD | RAW_OPENBSD => {
-            let version = data.first().map(|first| first >> 4);
-            // Neither is an IP header that is wrong, whichever it should be.
-            let ethertype = if version == Some(6) {
-                ETHERTYPE_IPV6
-            } else {
-                ETHERTYPE_IPV4
+            let ethertype = match data.first().map(|first| first >> 4) {
+                Some(6) => ETHERTYPE_IPV6,
+                // An empty one is an IP header that is too short.
+                Some(4) | None => ETHERTYPE_IPV4,
+                Some(_) => NOTHING,
             };
             Frame::wrapped(data, 0, original, ethertype)
         }
@@ -203,7 +207,22 @@ pub fn frame<'a>(record: &Record<'a>) -> Option<Heading<'a>> {
             None => headless(original),
         },
         COOKED_2 => match data.first_chunk::<20>() {
-            Some(&[high, low, _, _, a, b, c, d, hardware, hardware_low, kind, ..]) => {
+            Some(
+                &[
+                    high,
+                    low,
+                    _,
+                    _,
+                    a,
+                    b,
+                    c,
+                    d,
+                    hardware,
+                    hardware_low,
+                    kind,
+                    ..,
+                ],
+            ) => {
                 heading.direction = direction(kind.into());
                 heading.ifindex = Some(u32::from_be_bytes([a, b, c, d]));
                 let hardware = u16::from_be_bytes([hardware, hardware_low]);

@@ -26,5 +26,5 @@ pub use self::{
     link::{Frame, Heading, Link, frame},
     progress::Progress,
     run::{Judged, Replay, Stats},
-    table::{Ended, Entry, Id, Passage, Seen, Table},
+    table::{Ended, Entry, Id, Passage, Seen, Settings, Table},
 };

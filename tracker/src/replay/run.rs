@@ -1,7 +1,7 @@
 //! A capture going through the tracker, packet by packet.
 
 use anyhow::{Context as _, Result};
-use tracker_common::{abi::{Hook, Role}, parse::Packet, reason::Reason, tcp::State};
+use tracker_common::{parse::Packet, reason::Reason, tcp::State};
 
 use super::{
     Beside, Clock, Ended, Id, Passage, Seen, Table,
@@ -67,7 +67,6 @@ pub struct Judged<'a> {
 pub struct Replay {
     table: Table,
     beside: Option<Beside>,
-    role: Role,
     clock: Clock,
     swept_ns: u64,
     number: u64,
@@ -78,11 +77,10 @@ impl Replay {
     /// Goes through `table`, and through the loaded program `beside` it where
     /// there is one.
     #[must_use]
-    pub fn new(table: Table, role: Role, beside: Option<Beside>) -> Self {
+    pub fn new(table: Table, beside: Option<Beside>) -> Self {
         Self {
             table,
             beside,
-            role,
             clock: Clock::default(),
             swept_ns: 0,
             number: 0,
@@ -132,7 +130,7 @@ impl Replay {
         self.stats = self.stats();
         self.clock = Clock::default();
         self.swept_ns = 0;
-        self.table = Table::new(*self.table.live(), self.role);
+        self.table = Table::new(*self.table.settings());
         self.beside.as_mut().map_or(Ok(()), Beside::flush)
     }
 
@@ -170,14 +168,15 @@ impl Replay {
         self.stats.cut += u64::from(heading.frame.is_cut());
         let mut seen = Seen {
             ifindex: heading.ifindex.unwrap_or(0),
-            // What leaves a router may have come in there.
-            local: heading.direction == Direction::Outbound && self.role == Role::Host,
+            // A router's capture does not tell what it forwards from its own.
+            local: heading.direction == Direction::Outbound,
+            leaves: heading.direction == Direction::Outbound,
             now_ns,
         };
         if let Some(beside) = &mut self.beside {
-            seen.ifindex = beside.ifindex(seen.local);
+            seen.ifindex = beside.ifindex(seen.leaves);
             if !beside
-                .run(&heading.frame, seen.local, now_ns)
+                .run(&heading.frame, &seen)
                 .with_context(|| place(self.number, record))?
             {
                 return Ok(judged);
@@ -185,13 +184,8 @@ impl Replay {
         }
         let passage = self.table.packet_of(&heading.frame, &seen);
         if let Some(beside) = &mut self.beside {
-            let hook = if seen.local {
-                Hook::Egress
-            } else {
-                Hook::Ingress
-            };
             beside
-                .compare(hook, &self.table, &passage)
+                .compare(&seen, &self.table, &passage)
                 .with_context(|| place(self.number, record))?;
         }
         let Passage {
@@ -238,11 +232,7 @@ impl Replay {
         Ok(())
     }
 
-    fn sweep(
-        &mut self,
-        now_ns: u64,
-        ended: &mut impl FnMut(Ended) -> Result<()>,
-    ) -> Result<()> {
+    fn sweep(&mut self, now_ns: u64, ended: &mut impl FnMut(Ended) -> Result<()>) -> Result<()> {
         self.swept_ns = now_ns;
         let expired = self.table.sweep(now_ns);
         if let Some(beside) = &mut self.beside {

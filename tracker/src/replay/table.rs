@@ -14,7 +14,9 @@ use tracker_common::{
     },
     parse::{self, Bytes, Packet},
     reason::{Class, Reason},
-    tcp::{Admission, Context, Flags, Opening, Outcome, State, admit, meet, open, timeout},
+    tcp::{
+        Admission, Context, Flags, Opening, Outcome, State, admit, in_flight, meet, open, timeout,
+    },
     time::{Micros, TICK_NS, Tick},
 };
 
@@ -25,8 +27,21 @@ pub struct Seen {
     pub ifindex: u32,
     /// Sent by the host's own stack.
     pub local: bool,
+    /// It leaves, rather than coming in.
+    pub leaves: bool,
     /// Now, ns; never before an earlier packet's.
     pub now_ns: u64,
+}
+
+/// What a table is made for.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Time-outs, limits and switches; the capacity is for each family.
+    pub live: Live,
+    /// Where the tracker stands.
+    pub role: Role,
+    /// TCP checksums of what comes in are verified.
+    pub checksum: bool,
 }
 
 /// Name of a flow while it is in a table.
@@ -90,10 +105,7 @@ impl Entry {
             history
         });
         let reason = outcome.reason as u8;
-        put(
-            history,
-            Step::new(now, reason, outcome.after, outcome.seq),
-        );
+        put(history, Step::new(now, reason, outcome.after, outcome.seq));
     }
 
     /// The SYN that a segment may answer.
@@ -141,8 +153,7 @@ pub struct Passage {
 #[derive(Debug)]
 pub struct Table {
     flows: HashMap<Id, Entry>,
-    live: Live,
-    role: Role,
+    settings: Settings,
     packet: Packet,
     /// Flows that were made, which is the generation of the newest.
     made: u32,
@@ -152,14 +163,12 @@ pub struct Table {
 }
 
 impl Table {
-    /// An empty table for a tracker that stands at `role`. `live` has the
-    /// time-outs and the limits; its capacity is for each family.
+    /// An empty table.
     #[must_use]
-    pub fn new(live: Live, role: Role) -> Self {
+    pub fn new(settings: Settings) -> Self {
         Self {
             flows: HashMap::new(),
-            live,
-            role,
+            settings,
             packet: Packet::default(),
             made: 0,
             counts: [0; 2],
@@ -168,10 +177,10 @@ impl Table {
         }
     }
 
-    /// What it was made with.
+    /// What it was made for.
     #[must_use]
-    pub const fn live(&self) -> &Live {
-        &self.live
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// Half-open reservations taken.
@@ -218,11 +227,12 @@ impl Table {
 
     /// Removes a flow if it has expired, as the reaper does.
     pub fn expire(&mut self, id: &Id, now_ns: u64) -> Option<Ended> {
-        let flow = &self.flows.get(id)?.flow;
-        if !timeout::expired(flow, Tick::from_ns(now_ns), &self.live) {
+        let (now, live) = (Tick::from_ns(now_ns), &self.settings.live);
+        let flow = &mut self.flows.get_mut(id)?.flow;
+        if !timeout::removable(flow, Cause::Expired, now, live) {
             return None;
         }
-        let at_ns = now_ns - overdue_ns(flow, now_ns, &self.live);
+        let at_ns = now_ns - overdue_ns(flow, now_ns, live);
         self.remove(id, Cause::Expired, at_ns)
     }
 
@@ -233,7 +243,7 @@ impl Table {
         let mut expired: Vec<(u32, Id)> = self
             .flows
             .iter()
-            .filter(|(_, entry)| timeout::expired(&entry.flow, now, &self.live))
+            .filter(|(_, entry)| timeout::expired(&entry.flow, now, &self.settings.live))
             .map(|(id, entry)| (entry.flow.generation, *id))
             .collect();
         expired.sort_unstable_by_key(|&(generation, _)| generation);
@@ -246,25 +256,22 @@ impl Table {
     /// Removes every flow as if time went on from `now_ns` without a packet, in
     /// the order in which they expire.
     pub fn run_out(&mut self, now_ns: u64) -> Vec<Ended> {
-        let now = Tick::from_ns(now_ns);
-        let mut flows: Vec<(u64, u32, Id)> = self
+        let mut flows: Vec<(u64, Id, Flow)> = self
             .flows
             .iter()
             .map(|(id, entry)| {
-                let flow = &entry.flow;
-                let left = timeout::remaining(flow, now, &self.live);
-                let at_ns = if left == 0 {
-                    now_ns - overdue_ns(flow, now_ns, &self.live)
-                } else {
-                    now_ns + u64::from(left) * TICK_NS
-                };
-                (at_ns, flow.generation, *id)
+                let (at_ns, flow) = last_of(&entry.flow, now_ns, &self.settings.live);
+                (at_ns, *id, flow)
             })
             .collect();
-        flows.sort_unstable_by_key(|&(at_ns, generation, _)| (at_ns, generation));
+        flows.sort_unstable_by_key(|&(at_ns, _, flow)| (at_ns, flow.generation));
         flows
-            .iter()
-            .filter_map(|(at_ns, _, id)| self.remove(id, Cause::Expired, *at_ns))
+            .into_iter()
+            .filter_map(|(at_ns, id, flow)| {
+                let mut ended = self.remove(&id, Cause::Expired, at_ns)?;
+                ended.entry.flow = flow;
+                Some(ended)
+            })
             .collect()
     }
 
@@ -280,9 +287,9 @@ impl Table {
         let tight = |taken: u64, limit: u32| taken >= u64::from(limit - limit / 4);
         self.counts
             .iter()
-            .any(|&count| tight(count, self.live.capacity))
-            || tight(self.half_open, self.live.half_open_limit)
-            || tight(self.pickups, self.live.pickup_limit)
+            .any(|&count| tight(count, self.settings.live.capacity))
+            || tight(self.half_open, self.settings.live.half_open_limit)
+            || tight(self.pickups, self.settings.live.pickup_limit)
     }
 
     fn remove(&mut self, id: &Id, cause: Cause, at_ns: u64) -> Option<Ended> {
@@ -316,7 +323,7 @@ impl Table {
 
     /// The zone of the packet.
     const fn zone(&self) -> Zone {
-        match self.role {
+        match self.settings.role {
             Role::Host => Zone::of_vids(self.packet.outer, self.packet.inner),
             Role::Gateway => Zone(0),
         }
@@ -324,14 +331,23 @@ impl Table {
 
     /// Lets a frame act on the flows.
     pub fn packet_of<B: Bytes + ?Sized>(&mut self, frame: &B, seen: &Seen) -> Passage {
-        if let Err(reason) = parse::ethernet(frame, 0, &mut self.packet) {
-            return Passage {
-                reason,
-                id: None,
-                ended: None,
-            };
+        let reason = match parse::ethernet(frame, 0, &mut self.packet) {
+            Err(reason) => reason,
+            // What leaves has its checksum put in by the NIC.
+            Ok(())
+                if self.settings.checksum
+                    && !seen.leaves
+                    && parse::checksum_fits(frame, &self.packet) == Some(false) =>
+            {
+                Reason::BadChecksum
+            }
+            Ok(()) => return self.track(seen),
+        };
+        Passage {
+            reason,
+            id: None,
+            ended: None,
         }
-        self.track(seen)
     }
 
     /// Lets the packet that was read act on its flow.
@@ -340,11 +356,19 @@ impl Table {
         let family = packet.family();
         let (key, from) = packet.key(self.zone());
         let id = Id::new(family, &key);
+        if packet.quoted != 0 {
+            return Passage {
+                reason: self.relate(&id, from),
+                id: Some(id),
+                ended: None,
+            };
+        }
+        let path = Path::new(seen.ifindex, packet.outer, packet.inner);
         let mut context = Context {
             now: Tick::from_ns(seen.now_ns),
-            path: Path::new(seen.ifindex, packet.outer, packet.inner),
+            path: if seen.leaves { path.leaving() } else { path },
             bytes: packet.bytes,
-            policy: self.live.policy,
+            policy: self.settings.live.policy,
             ..Context::default()
         };
         let exact = Micros::from_ns(seen.now_ns);
@@ -368,7 +392,7 @@ impl Table {
                 &packet.segment,
                 sender,
                 &context,
-                &self.live,
+                &self.settings.live,
                 &mut outcome,
             );
             if outcome.replace == 0 {
@@ -383,7 +407,7 @@ impl Table {
             context.replaced = 1;
         }
         let admission = if outcome.restart == 0 {
-            admit(&self.packet.segment, seen.local, &self.live)
+            admit(&self.packet.segment, seen.local, &self.settings.live)
         } else {
             Admission::Open(Opening::Answered)
         };
@@ -392,6 +416,20 @@ impl Table {
             Admission::Open(opening) => self.create(id, from, opening, &context, &mut outcome),
         };
         passage
+    }
+
+    /// Finds the flow that an ICMP error is about. It moves nothing.
+    fn relate(&self, id: &Id, from: Side) -> Reason {
+        let seq = self.packet.segment.seq;
+        let related = self
+            .flows
+            .get(id)
+            .is_some_and(|Entry { flow, .. }| in_flight(flow, flow.index_of(from), seq));
+        if related {
+            Reason::IcmpRelated
+        } else {
+            Reason::IcmpUnrelated
+        }
     }
 
     fn create(
@@ -404,16 +442,16 @@ impl Table {
     ) -> Reason {
         let (taken, limit) = match opening {
             Opening::Handshake | Opening::Answered => {
-                (&mut self.half_open, self.live.half_open_limit)
+                (&mut self.half_open, self.settings.live.half_open_limit)
             }
-            Opening::Pickup => (&mut self.pickups, self.live.pickup_limit),
+            Opening::Pickup => (&mut self.pickups, self.settings.live.pickup_limit),
         };
         if *taken >= limit.into() {
             return opening.refusal();
         }
         *taken += 1;
         let family = id.family();
-        if self.count(family) >= self.live.capacity.into() {
+        if self.count(family) >= self.settings.live.capacity.into() {
             self.release(opening.reservation());
             return Reason::TableFull;
         }
@@ -480,4 +518,21 @@ fn overdue_ns(flow: &Flow, now_ns: u64, live: &Live) -> u64 {
     let waited = Tick::from_ns(now_ns).since(timeout::base(flow));
     let ticks = waited.saturating_sub(timeout::timeout_ticks(flow, live));
     (u64::from(ticks) * TICK_NS).min(now_ns)
+}
+
+/// When a flow expires of which nothing more is heard, ns, and how it stands
+/// then.
+fn last_of(flow: &Flow, now_ns: u64, live: &Live) -> (u64, Flow) {
+    let mut at_ns = now_ns;
+    let mut flow = timeout::settled(flow, Tick::from_ns(at_ns));
+    if timeout::remaining(&flow, Tick::from_ns(at_ns), live) == 0 {
+        return (now_ns - overdue_ns(&flow, now_ns, live), flow);
+    }
+    // A state that is in doubt settles once, and then has another time-out.
+    for _ in 0..2 {
+        let left = timeout::remaining(&flow, Tick::from_ns(at_ns), live);
+        at_ns += u64::from(left) * TICK_NS;
+        flow = timeout::settled(&flow, Tick::from_ns(at_ns));
+    }
+    (at_ns, flow)
 }

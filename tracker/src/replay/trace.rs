@@ -57,12 +57,19 @@ pub fn line(out: &mut impl Write, judged: &Judged<'_>) -> io::Result<()> {
     )?;
     if let Some(packet) = judged.packet {
         let [from, to] = ends(packet);
+        if packet.quoted != 0 {
+            out.write_all(b"ICMP error about ")?;
+        }
         text::socket(out, from)?;
         out.write_all(b" > ")?;
         text::socket(out, to)?;
         vlan(out, packet)?;
-        out.write_all(b" ")?;
-        segment(out, &packet.segment)?;
+        if packet.quoted == 0 {
+            out.write_all(b" ")?;
+            segment(out, &packet.segment)?;
+        } else {
+            write!(out, " seq {}", packet.segment.seq.0)?;
+        }
     } else {
         write!(out, "{} octets", judged.record.original)?;
     }
@@ -137,10 +144,7 @@ pub fn object(out: &mut impl Write, judged: &Judged<'_>) -> io::Result<()> {
                 ..
             } = packet.segment;
             for (name, (addr, port)) in ["source", "destination"].iter().zip(ends(packet)) {
-                write!(
-                    out,
-                    "\"{name}\":{{\"addr\":\"{addr}\",\"port\":{port}}},"
-                )?;
+                write!(out, "\"{name}\":{{\"addr\":\"{addr}\",\"port\":{port}}},")?;
             }
             for (name, vid) in [("vlan", packet.outer), ("vlan_inner", packet.inner)] {
                 write!(out, "\"{name}\":{},", Nullable((vid != 0).then_some(vid)))?;
@@ -194,10 +198,7 @@ impl<T: std::fmt::Display> std::fmt::Display for Nullable<T> {
 /// Sender and receiver.
 fn ends(packet: &Packet) -> [(IpAddr, u16); 2] {
     [
-        (
-            addr(packet.family(), packet.source),
-            packet.source_port,
-        ),
+        (addr(packet.family(), packet.source), packet.source_port),
         (
             addr(packet.family(), packet.destination),
             packet.destination_port,

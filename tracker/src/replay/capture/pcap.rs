@@ -4,8 +4,7 @@
 use std::io::Read;
 
 use pcap_parser::{
-    PcapHeader, parse_pcap_frame, parse_pcap_frame_be, parse_pcap_frame_modified,
-    parse_pcap_header,
+    PcapHeader, parse_pcap_frame, parse_pcap_frame_be, parse_pcap_frame_modified, parse_pcap_header,
 };
 
 use super::{Direction, Fault, Found, Link, MAX_PACKET, Source, read, truncated};

@@ -334,7 +334,9 @@ impl Interface {
                 .map_or(0, |divisor| units / divisor)
         };
         let offset = i128::from(self.offset) * 1_000_000_000;
-        let ns = i128::try_from(ns).unwrap_or(i128::MAX).saturating_add(offset);
+        let ns = i128::try_from(ns)
+            .unwrap_or(i128::MAX)
+            .saturating_add(offset);
         u64::try_from(ns.max(0)).unwrap_or(u64::MAX)
     }
 }
