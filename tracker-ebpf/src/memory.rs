@@ -3,7 +3,9 @@
 
 use aya_ebpf::bindings::BPF_ANY;
 use tracker_common::{
-    abi::{Event, Flow, FlowId, History, NO_REASON, PendingSyn, Refusal, Step, flow_flags},
+    abi::{
+        Event, Flow, FlowId, History, INITIATOR, NO_REASON, PendingSyn, Refusal, Step, flow_flags,
+    },
     parse::Packet,
     tcp::{Context, Flags, Outcome},
 };
@@ -88,13 +90,14 @@ pub fn pending(
 #[inline(always)]
 pub fn recall(flow: *const Flow, packet: &Packet, context: &mut Context) {
     context.pending.known = 0;
-    let flags = packet.segment.flags;
-    if !flags.has(Flags::ACK) || flags.0 & (Flags::SYN | Flags::RST) == 0 {
+    // SAFETY: a map value of integers, which any bits are.
+    let (flags, id, initiator) =
+        unsafe { ((*flow).flags, (*flow).id(), (*flow).ends[INITIATOR].bits()) };
+    if flags & flow_flags::SYN_ON_LIVE == 0 || !packet.segment.flags.has(Flags::ACK) {
         return;
     }
-    // SAFETY: a map value of integers, which any bits are.
-    let (flags, id) = unsafe { ((*flow).flags, (*flow).id()) };
-    if flags & flow_flags::SYN_ON_LIVE == 0 {
+    let answers = packet.segment.flags.0 & (Flags::SYN | Flags::RST) != 0;
+    if !answers && !initiator.is_opening() {
         return;
     }
     // SAFETY: an entry of integers, copied at once.

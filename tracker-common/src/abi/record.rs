@@ -121,9 +121,10 @@ pub struct Bound {
     pub high: u32,
 }
 
-/// A SYN that passed on a live flow and moved nothing, in the table
-/// `PENDING_SYNS`: if its receiver answers it with a SYN-ACK, both ends have
-/// begun anew.
+/// A SYN or SYN-ACK that passed on a flow and moved nothing, because the flow
+/// lives by the numbers of another, in the table `PENDING_SYNS`. If a SYN is
+/// answered by a SYN-ACK, both ends have begun anew; if a SYN-ACK is
+/// acknowledged, it was the one that counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct PendingSyn {
@@ -145,7 +146,7 @@ pub struct PendingSyn {
     pub scale: u8,
     /// Index of its sender in [`super::Flow::ends`].
     pub sender: u8,
-    /// 1: there is one.
+    /// 0: there is none; 1: a SYN; 2: a SYN-ACK.
     pub known: u8,
 }
 
@@ -166,7 +167,7 @@ impl PendingSyn {
             present: segment.options.present,
             scale: segment.options.scale,
             sender,
-            known: 1,
+            known: 1 + segment.flags.has(Flags::ACK) as u8,
         }
     }
 
@@ -197,8 +198,21 @@ impl PendingSyn {
     #[inline(always)]
     #[must_use]
     pub const fn answered_by(&self, sender: usize, ack: Seq) -> bool {
+        self.known == 1 && self.is_acknowledged(sender, ack)
+    }
+
+    /// Whether a segment of `ends[sender]` with the acknowledgement `ack` takes
+    /// this SYN-ACK.
+    #[inline(always)]
+    #[must_use]
+    pub const fn taken_by(&self, sender: usize, ack: Seq) -> bool {
+        self.known == 2 && self.is_acknowledged(sender, ack)
+    }
+
+    #[inline(always)]
+    const fn is_acknowledged(&self, sender: usize, ack: Seq) -> bool {
         let beyond_syn = ack.since(self.seq).wrapping_sub(1);
-        self.known != 0 && self.sender as usize != sender && beyond_syn <= self.payload
+        self.sender as usize != sender && beyond_syn <= self.payload
     }
 }
 

@@ -118,7 +118,8 @@ pub fn numbers(
         return Reason::AckUnsent as u8;
     }
     let length = segment.length();
-    if length != 0 && seq.0 == me.max_end.0 {
+    // An empty segment may lie at the edge only if all before it has been sent.
+    if (length != 0 || seq.after(me.end)) && seq.0 == me.max_end.0 {
         return Reason::WindowEdge as u8;
     }
     // IV. Until its first ACK an initiator's field holds something else.
@@ -147,10 +148,15 @@ const fn is_stamped(me: &Endpoint, segment: &Segment) -> bool {
     me.has(end_flags::TIMESTAMPS) && segment.options.has(Options::TIMESTAMPS)
 }
 
-/// Whether this is the FIN that was sent before.
+/// Whether this is the FIN that was sent before, as it was sent. Its receiver
+/// throws it away like any other, but it tells that its sender has no
+/// acknowledgement yet. With a newer acknowledgement it may be anybody's.
 #[inline(always)]
 const fn is_fin_again(me: &Endpoint, segment: &Segment) -> bool {
-    segment.flags.has(Flags::FIN) && me.has(end_flags::FIN) && segment.end().0 == me.end.0
+    segment.flags.has(Flags::FIN)
+        && me.has(end_flags::FIN)
+        && segment.end().0 == me.end.0
+        && segment.ack.0 == me.ack.0
 }
 
 /// Takes the timestamp of a segment that counts.

@@ -25,6 +25,10 @@ impl Judgement {
     /// The flow is to be treated as absent.
     pub const REPLACE: u8 = 9;
 
+    /// The segment acknowledges [`Context::pending`], a SYN-ACK, whose numbers
+    /// are taken before it moves its ends by the column [`Sent::Ack`].
+    pub const ADOPT: u8 = 0x10 | Sent::Ack as u8;
+
     /// See [`Judgement::LEAVE`].
     #[inline(always)]
     pub const fn leave(reason: Reason) -> Self {
@@ -77,7 +81,7 @@ pub fn judge(
     let flags = segment.flags;
     let (mine, theirs) = (me.bits(), peer.bits());
     if segment.is_syn() {
-        return judge_syn(me, peer, segment, live);
+        return judge_syn(me, peer, segment, opened_by(flow, me, segment), live);
     }
     // A first fragment hides how long its segment is.
     let liberal = context.veiled(
@@ -106,6 +110,12 @@ pub fn judge(
         // The third ACK must acknowledge the SYN of the responder (RFC 9293
         // section 3.10.7.4, fifth), else anybody who can send completes a
         // handshake.
+        if !acks_syn && context.pending.taken_by(sender, segment.ack) && seq_is_next(me, segment) {
+            return Judgement {
+                sent: Judgement::ADOPT,
+                reason: Reason::Tracked as u8,
+            };
+        }
         if !acks_syn {
             *bound = Bound {
                 value: segment.ack.0,
@@ -113,6 +123,16 @@ pub fn judge(
                 high: peer.end.0,
             };
             return Judgement::leave(Reason::HandshakeWrongAck);
+        }
+    }
+    // Who waits for a SYN-ACK throws away what does not acknowledge its SYN
+    // (RFC 9293 section 3.10.7.3, first).
+    if theirs.is(State::SynSent) {
+        if !acks_syn {
+            return Judgement::leave(Reason::AckTooOld);
+        }
+        if !segment.seq.after(me.isn) {
+            return Judgement::leave(Reason::AlreadyReceived);
         }
     }
     // Veiled: from here on every check that may have failed is one way.
@@ -151,6 +171,12 @@ pub fn judge(
     Judgement { sent, reason }
 }
 
+/// Whether a segment without FIN starts where its sender's last one ended.
+#[inline(always)]
+const fn seq_is_next(me: &Endpoint, segment: &Segment) -> bool {
+    segment.seq.0 == me.end.0 && !segment.flags.has(Flags::FIN)
+}
+
 /// What is wrong about a segment with FIN, or of an endpoint that has sent one:
 /// a [`Reason`] as a number, or 0.
 #[inline(always)]
@@ -164,7 +190,7 @@ fn around_fin(me: &Endpoint, segment: &Segment, bound: &mut Bound) -> u8 {
             };
             return Reason::BeyondFin as u8;
         }
-    } else if segment.end().before(me.end) {
+    } else if !segment.end().after(me.end) {
         return Reason::FinInside as u8;
     }
     0
@@ -172,7 +198,13 @@ fn around_fin(me: &Endpoint, segment: &Segment, bound: &mut Bound) -> u8 {
 
 /// A SYN without ACK.
 #[inline(always)]
-fn judge_syn(me: &Endpoint, peer: &Endpoint, segment: &Segment, live: &Live) -> Judgement {
+fn judge_syn(
+    me: &Endpoint,
+    peer: &Endpoint,
+    segment: &Segment,
+    opened_by: bool,
+    live: &Live,
+) -> Judgement {
     const OVER: u16 = Bits::set(&[State::TimeWait, State::Closed]);
     let (mine, theirs) = (me.bits(), peer.bits());
     if segment.payload != 0 && live.switches & switches::DROP_SYN_DATA != 0 {
@@ -197,7 +229,7 @@ fn judge_syn(me: &Endpoint, peer: &Endpoint, segment: &Segment, live: &Live) -> 
         let closed = (mine.number() | theirs.number()) == State::Closed as u8;
         // A duplicate of the SYN that opened it. If its sender does go on, an
         // answer will show that.
-        if segment.seq.0 == me.isn.0 {
+        if opened_by {
             return Judgement::leave(if closed {
                 Reason::AfterClose
             } else {
@@ -252,24 +284,25 @@ fn judge_syn_ack(
         if !acks_syn {
             return Judgement::leave(Reason::SynAckWrongAck);
         }
+        let waited_for = peer.bits().is(State::SynSent);
         // Passive open; or the second SYN of a simultaneous one, which is the
         // first again with an ACK and keeps its number.
         if mine.is(State::Listen) || (mine.is(State::SynSent) && same) {
             return Judgement::take(Sent::SynAck, Reason::Tracked);
         }
-        if mine.is(State::SynReceived) {
-            if same {
-                return Judgement::take(Sent::SynAck, Reason::SynAckRetransmit);
-            }
+        if mine.is(State::SynReceived) && same {
+            return Judgement::take(Sent::SynAck, Reason::SynAckRetransmit);
         }
-        // A stateless responder (SYN cookies) chooses anew for every SYN; and who
-        // had given up calling may be called.
-        if peer.bits().is(State::SynSent) {
-            return Judgement::take(Sent::SynAck, Reason::SynAckRenewed);
+        // A stateless responder (SYN cookies) chooses anew for every SYN; who had
+        // given up calling may be called; or somebody forges. The ACK will tell
+        // which number was taken.
+        if waited_for {
+            return Judgement::leave(Reason::SynAckRenewed);
         }
     }
     // It has said nothing else since: so it never got the ACK.
-    if mine.is(State::Established) && same && !me.has(end_flags::SPOKE) {
+    if mine.is(State::Established) && same && !me.has(end_flags::SPOKE) && segment.ack.0 == me.ack.0
+    {
         return Judgement::take(Sent::SynAck, Reason::SynAckRetransmit);
     }
     Judgement::leave(Reason::SynAckOnLive)
@@ -291,15 +324,21 @@ pub const fn is_on_path(flow: &Flow, side: usize, context: &Context) -> bool {
     }
 }
 
-/// Whether a SYN of `me` that leaves for `reason` may be one whose answer begins
-/// the connection anew. One with the number of the SYN that opened the flow is a
-/// duplicate of that.
+/// Whether `segment` is a copy of the SYN with which `me` opened the flow. Of a
+/// flow whose handshake was not seen, the number is that of any segment.
 #[inline(always)]
-pub const fn is_pending(reason: Reason, me: &Endpoint, segment: &Segment) -> bool {
+const fn opened_by(flow: &Flow, me: &Endpoint, segment: &Segment) -> bool {
+    segment.seq.0 == me.isn.0 && !flow.is_unanchored()
+}
+
+/// Whether a segment that leaves for `reason` is a SYN or SYN-ACK of `me` that
+/// moves nothing until it is answered.
+#[inline(always)]
+pub const fn is_pending(reason: Reason, flow: &Flow, me: &Endpoint, segment: &Segment) -> bool {
     matches!(
         reason,
-        Reason::SynOnLive | Reason::SynInTimeWait | Reason::SynRenewed
-    ) && segment.seq.0 != me.isn.0
+        Reason::SynOnLive | Reason::SynInTimeWait | Reason::SynRenewed | Reason::SynAckRenewed
+    ) && !opened_by(flow, me, segment)
 }
 
 const _: () = assert!(

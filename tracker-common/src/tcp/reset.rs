@@ -51,6 +51,10 @@ pub fn judge(
             closes
         };
     }
+    // Nobody is there any more who could take it.
+    if theirs.is(State::Closed) {
+        return Judgement::leave(Reason::AfterClose);
+    }
     let opening = theirs.is(State::SynSent);
     if opening {
         // The receiver waits for a SYN-ACK, or has it and its ACK is on the way

@@ -177,11 +177,40 @@ pub fn meet(
         close(flow, me, peer);
         0
     } else {
+        if judgement.sent == Judgement::ADOPT {
+            adopt(flow, me, peer, context);
+        }
+        // [`Judgement::ADOPT`] has the low bits of its column.
         let sent = judgement.sent.wrapping_add(context.veil);
         take(flow, me, peer, segment, sent, reason, context)
     };
     let reason = Reason::known((reason as u8).wrapping_add(context.veil));
     finish(flow, me, segment, releasable, reason, context, outcome);
+}
+
+/// Takes the numbers of a SYN-ACK that moved nothing when it passed, because
+/// there had been another one before it. The initiator has acknowledged it.
+#[inline(always)]
+fn adopt(flow: &mut Flow, me: usize, peer: usize, context: &Context) {
+    let answer = context.pending.segment();
+    begin(&mut flow.ends[peer], &answer);
+    flow.ends[peer].set_bits(Bits::of(State::SynReceived as u8));
+    flow.ends[peer].ack = flow.ends[me].isn.plus(1);
+    flow.ends[me].max_end = flow.ends[peer].ack.plus(u32::from(answer.window));
+    let window = u32::from(flow.ends[me].max_window);
+    flow.ends[peer].max_end = answer.seq.plus(1).plus(window);
+    unscale(flow);
+}
+
+/// Forgets both scales unless both ends offered one: only then is window scaling
+/// in force (RFC 7323 section 2.2).
+#[inline(always)]
+fn unscale(flow: &mut Flow) {
+    let [initiator, responder] = &mut flow.ends;
+    if initiator.flags & responder.flags & end_flags::SCALE == 0 {
+        initiator.set_scale(0);
+        responder.set_scale(0);
+    }
 }
 
 /// Counts a segment that moves nothing, and keeps what it leaves behind.
@@ -195,7 +224,9 @@ fn note(
     outcome: &mut Outcome,
 ) {
     flow.ends[me].count(context.bytes);
-    if judge::is_pending(reason, &flow.ends[me], segment) && judge::is_on_path(flow, me, context) {
+    if judge::is_pending(reason, flow, &flow.ends[me], segment)
+        && judge::is_on_path(flow, me, context)
+    {
         flow.flags |= flow_flags::SYN_ON_LIVE;
         outcome.remember = 1;
     }
@@ -346,10 +377,7 @@ fn synchronize(
     reason: Reason,
     context: &Context,
 ) {
-    if matches!(
-        reason,
-        Reason::SynRetransmit | Reason::SynAckRetransmit | Reason::SynAckRenewed
-    ) {
+    if matches!(reason, Reason::SynRetransmit | Reason::SynAckRetransmit) {
         // An initiator's count is of SYNs, a responder's of SYN-ACKs; in a
         // simultaneous open each sends both.
         let counts = segment.flags.has(Flags::ACK) == (me == RESPONDER);
@@ -388,12 +416,7 @@ fn synchronize(
     }
     if segment.flags.has(Flags::ACK) {
         flow.ends[me].ack = segment.ack;
-        // Window scaling is in force only if both SYNs offered it (RFC 7323
-        // section 2.2).
-        if flow.ends[me].flags & flow.ends[peer].flags & end_flags::SCALE == 0 {
-            flow.ends[me].set_scale(0);
-            flow.ends[peer].set_scale(0);
-        }
+        unscale(flow);
     } else if me == INITIATOR {
         flow.ends[me].ack = Seq(context.micros.0);
     }
@@ -411,6 +434,7 @@ fn advance(flow: &mut Flow, me: usize, peer: usize, segment: &Segment, context: 
         flow.ends[me].ack = segment.ack;
     }
     check::take_timestamp(flow, me, peer, segment, context.now);
+    let anchorless = flow.is_liberal() || flow.is_unanchored();
     let end = &mut flow.ends[me];
     // Of a connection met in mid-life the field held a guess so far.
     if !end.has(end_flags::SEEN) {
@@ -421,7 +445,10 @@ fn advance(flow: &mut Flow, me: usize, peer: usize, segment: &Segment, context: 
         flow.ends[peer].end_run();
     }
     let end = &mut flow.ends[me];
-    if segment.end().after(end.end) {
+    // An empty segment ahead of what was seen says only that something before it
+    // was lost.
+    let sent = segment.length() != 0 || anchorless;
+    if sent && segment.end().after(end.end) {
         end.end = segment.end();
         end.end_run();
     } else if segment.payload != 0 {
@@ -436,7 +463,7 @@ fn advance(flow: &mut Flow, me: usize, peer: usize, segment: &Segment, context: 
         end.max_window = at_least_one(segment.window);
     }
     end.flags |= end_flags::SPOKE;
-    if flow.is_liberal() || flow.is_unanchored() {
+    if anchorless {
         // Only part of what was sent has been seen.
         flow.ends[peer].end = flow.ends[peer].end.max(segment.ack);
     }

@@ -109,17 +109,25 @@ fn the_answer_tells_which_of_two_syns_counts() {
 }
 
 #[test]
-fn a_stateless_responder_may_choose_anew() {
-    let mut c = Conversation::new();
-    c.initiator(segment(SYN, ISS, 0, 0));
-    c.responder(segment(SYN_ACK, IRS, ISS + 1, 0));
-    c.initiator(segment(SYN, ISS, 0, 0));
-    assert_eq!(
-        c.responder(segment(SYN_ACK, 70_000, ISS + 1, 0)),
-        Reason::SynAckRenewed
-    );
-    c.initiator(segment(ACK, ISS + 1, 70_001, 0));
-    c.expect(State::Established, State::Established);
+fn the_ack_tells_which_of_two_syn_acks_counts() {
+    for ack in [IRS + 1, 70_001] {
+        let mut c = Conversation::new();
+        c.initiator(segment(SYN, ISS, 0, 0));
+        c.responder(segment(SYN_ACK, IRS, ISS + 1, 0));
+        c.initiator(segment(SYN, ISS, 0, 0));
+        assert_eq!(
+            c.responder(segment(SYN_ACK, 70_000, ISS + 1, 0)),
+            Reason::SynAckRenewed
+        );
+        assert_eq!(
+            c.initiator(segment(ACK, ISS + 1, ack + 1, 0)),
+            Reason::HandshakeWrongAck
+        );
+        assert_eq!(c.initiator(segment(ACK, ISS + 1, ack, 0)), Reason::Tracked);
+        c.expect(State::Established, State::Established);
+        assert_eq!(c.flow().ends[1].isn.0, ack - 1);
+        assert_eq!(c.responder(segment(ACK, ack, ISS + 1, 10)), Reason::Tracked);
+    }
 }
 
 #[test]

@@ -36,7 +36,8 @@ fn nothing_starts_beyond_the_window() {
     for (seq, payload, reason) in [
         (edge - 1, 1, Reason::Tracked),
         (edge - 1, 5000, Reason::Tracked),
-        (edge, 0, Reason::Tracked),
+        (edge - 1, 0, Reason::Tracked),
+        (edge, 0, Reason::WindowEdge),
         (edge, 1, Reason::WindowEdge),
         (edge + 1, 0, Reason::BeyondWindow),
         (edge + 1, 1, Reason::BeyondWindow),
@@ -74,6 +75,10 @@ fn windows_are_scaled_but_for_those_of_syns() {
     );
     // The initiator's ACK was scaled.
     let edge = IRS + 1 + (WINDOW << 7);
+    assert_eq!(
+        c.responder(segment(ACK, edge - 1, ISS + 1, 1)),
+        Reason::Tracked
+    );
     assert_eq!(c.responder(segment(ACK, edge, ISS + 1, 0)), Reason::Tracked);
     assert_eq!(
         c.responder(segment(ACK, edge + 1, ISS + 1, 0)),

@@ -127,7 +127,7 @@ fn a_proved_pickup_is_checked_with_the_largest_windows() {
     c.responder(segment(ACK, 900, 110, 0));
     assert!(!c.flow().is_liberal());
     let edge = 110 + (1024 << 14);
-    assert_eq!(c.initiator(segment(ACK, edge, 900, 0)), Reason::Tracked);
+    assert_eq!(c.initiator(segment(ACK, edge - 1, 900, 1)), Reason::Tracked);
     assert_eq!(
         c.initiator(segment(ACK, edge + 1, 900, 0)),
         Reason::BeyondWindow
