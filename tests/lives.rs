@@ -116,8 +116,9 @@ fn a_full_table_shortens_the_time_outs() {
     sleep(long_enough.saturating_sub(opened.elapsed()));
     let whole = opened.elapsed().as_secs() * 3 / 2 + 10;
     file.reload(&tracker, &format!("{table}{}", established(whole)));
+    // With fewer than 600 left the others have their full time again.
     eventually(SOON, || match stats(&tracker)?.flows_ipv4.held {
-        0 => Ok(()),
+        0..=600 => Ok(()),
         held => Err(format!("{held} flows are left")),
     });
     assert!(
@@ -277,8 +278,7 @@ fn a_half_open_flow_ends_with_its_syn_acks() {
     tracker.stop().unwrap();
 }
 
-/// An RST from nowhere near the window, and data on both sides of it: one of the
-/// two lies beyond.
+/// An RST from nowhere near the window, and data from far beyond it.
 #[test]
 fn a_flow_remembers_its_states_and_what_was_refused() {
     let topology = Topology::new(Placement::Server).unwrap();
@@ -312,18 +312,18 @@ fn a_flow_remembers_its_states_and_what_was_refused() {
     assert_eq!(refusal["value"], refusal["seq"]);
     assert_eq!(refusal["flags"], serde_json::json!(["RST"]));
 
-    for seq in [0x1000_0000, 0x9000_0000] {
-        let data = Segment {
-            seq,
-            ack: Some(1),
-            payload: b"injected",
-            ..attack
-        };
-        spoofer.send(&data).unwrap();
-    }
+    // The edge of the window that was told is that for data, too.
+    let edge = u32::try_from(refusal["high"].as_u64().unwrap()).unwrap();
+    let data = Segment {
+        seq: edge.wrapping_add(1_000_000_000),
+        ack: Some(1),
+        payload: b"injected",
+        ..attack
+    };
+    spoofer.send(&data).unwrap();
     eventually(SOON, || match stats(&tracker)?.packets("beyond_window") {
-        1.. => Ok(()),
-        _ => Err("nothing is beyond the window".to_owned()),
+        1 => Ok(()),
+        packets => Err(format!("{packets} packets lie beyond the window")),
     });
     // The connection has not noticed, and the flow neither.
     connection.talk();
