@@ -8,7 +8,7 @@
 //! | `attach`, `nic` | the hooks on an interface, and what is asked of it |
 //! | `pins`, `pinned`, `unload` | the pin directory: holding, reading, removing it |
 //! | `upkeep` | what the agent does by itself, written down there |
-//! | `tables`, `batch`, `ring` | typed access to the maps |
+//! | `tables`, `beside`, `batch`, `ring` | typed access to the maps |
 //! | `reap` | removal of flows by the kernel's judgement |
 //! | `trial` | the loaded programs in the hands of tests |
 //! | `sys` | system calls that aya does not offer |
@@ -16,6 +16,7 @@
 mod active;
 mod attach;
 mod batch;
+mod beside;
 mod error;
 mod facts;
 mod features;

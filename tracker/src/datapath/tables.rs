@@ -18,7 +18,7 @@ use tracker_common::{
 };
 
 use super::{
-    batch::{FlowReader, read_all},
+    batch::FlowReader,
     error::{Error, Result},
     names,
     ring::EventRing,
@@ -40,8 +40,8 @@ pub struct Tables {
     events: Map,
     embryo_events: Map,
     candidates: Map,
-    history: Map,
-    refusals: Map,
+    pub(super) history: Map,
+    pub(super) refusals: Map,
     live: Mutex<Map>,
     interfaces: Mutex<Map>,
     zones: Mutex<Map>,
@@ -114,25 +114,6 @@ impl Tables {
             Err(MapError::KeyNotFound) => Ok(None),
             Err(source) => Err(reading(name)(source)),
         }
-    }
-
-    /// The last steps of flows, by the name of the flow
-    /// ([`tracker_common::abi::Flow::id`]): those of the flows that moved last.
-    ///
-    /// # Errors
-    ///
-    /// The table cannot be read.
-    pub fn histories(&self) -> Result<std::collections::HashMap<u64, History>> {
-        by_flow(&self.history, names::HISTORY)
-    }
-
-    /// The last refused segment of flows, likewise.
-    ///
-    /// # Errors
-    ///
-    /// The table cannot be read.
-    pub fn refusals(&self) -> Result<std::collections::HashMap<u64, Refusal>> {
-        by_flow(&self.refusals, names::REFUSALS)
     }
 
     /// Entries that each flow table may hold.
@@ -465,18 +446,6 @@ fn delete<K: Pod>(map: &Mutex<Map>, name: &'static str, key: &K) -> Result<()> {
     }
 }
 
-/// A table by flow, read as a whole.
-fn by_flow<V: Pod + Default>(
-    map: &Map,
-    name: &'static str,
-) -> Result<std::collections::HashMap<u64, V>> {
-    let mut found = std::collections::HashMap::new();
-    read_all(descriptor(map, name)?, name, |flow: &FlowId, value: &V| {
-        found.insert(flow.0, *value);
-    })?;
-    Ok(found)
-}
-
 /// The data behind a map of one of the kinds that the tracker has.
 fn data<'a>(map: &'a Map, name: &'static str) -> Result<&'a MapData> {
     if let Map::Array(data)
@@ -490,7 +459,8 @@ fn data<'a>(map: &'a Map, name: &'static str) -> Result<&'a MapData> {
     Err(opening(name)(MapError::InvalidMapType { map_type: 0 }))
 }
 
-fn descriptor<'a>(map: &'a Map, name: &'static str) -> Result<BorrowedFd<'a>> {
+/// Its descriptor.
+pub(super) fn descriptor<'a>(map: &'a Map, name: &'static str) -> Result<BorrowedFd<'a>> {
     Ok(data(map, name)?.fd().as_fd())
 }
 
