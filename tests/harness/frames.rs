@@ -302,7 +302,7 @@ impl Wire {
     }
 }
 
-fn link_address(protocol: u16, index: u32) -> SockAddr {
+pub(crate) fn link_address(protocol: u16, index: u32) -> SockAddr {
     // SAFETY: all zeros is a valid sockaddr_storage.
     let mut storage: socket2::SockAddrStorage = unsafe { zeroed() };
     // SAFETY: sockaddr_ll is one of the addresses that sockaddr_storage is

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`netns`] | a network namespace and what runs inside it |
 //! | [`topology`] | the cables between namespaces, and where the tracker sits |
+//! | [`wire`] | a cable that loses, repeats, delays and reorders |
 //! | [`sockets`] | sockets that do what a script tells them |
 //! | [`nft`] | packets dropped behind the tracker, in the receiver's namespace |
 //! | [`ss`] | the kernel's view of its sockets |
@@ -46,3 +47,4 @@ pub mod stats;
 pub mod terminal;
 pub mod topology;
 pub mod wait;
+pub mod wire;

@@ -62,6 +62,22 @@ impl<'a> Firewall<'a> {
         Ok(Self { netns })
     }
 
+    /// Loses this many of a thousand TCP packets that arrive, any of them but
+    /// resets: who lost one of those a [`crate::wire::Wire`] knows, and this
+    /// does not. Replaces what an earlier call said.
+    ///
+    /// # Errors
+    ///
+    /// `nft` fails.
+    pub fn thin(&self, per_thousand: u32) -> Result<()> {
+        let rules = format!(
+            "flush chain {TABLE} input\n\
+             add rule {TABLE} input meta l4proto tcp tcp flags & rst == 0 \
+             numgen random mod 1000 < {per_thousand} drop\n"
+        );
+        feed(self.netns.command("nft")?.args(["-f", "-"]), &rules)
+    }
+
     /// Lets no packet out any more that goes from or to one of these ports of
     /// the client. This one drops before the tracker, so that silence falls.
     ///

@@ -136,6 +136,9 @@ pub const FIRST_MAC: &str = "02:00:00:00:00:0a";
 /// MAC address of the second end of every [`cable`].
 pub const SECOND_MAC: &str = "02:00:00:00:00:0b";
 
+/// An end of a [`cable`]: a namespace, and the interface's name there.
+pub type Plug<'a> = (&'a Namespace, &'a str);
+
 /// The interface of an [`End`].
 pub const INTERFACE: &str = "eth0";
 /// The router's interface towards the client.
@@ -168,16 +171,33 @@ impl Topology {
     ///
     /// As [`Namespace::new`]; the kernel has no veth.
     pub fn new(placement: Placement) -> Result<Self> {
+        Self::connected_by(placement, cable)
+    }
+
+    /// The same, connected by something else than a [`cable`]: `connect` is
+    /// called for each, the end nearer to the client first, and must give both
+    /// ends the names and addresses that a cable gives them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Namespace::new`]; `connect` fails.
+    pub fn connected_by(
+        placement: Placement,
+        mut connect: impl FnMut(Plug<'_>, Plug<'_>) -> Result<()>,
+    ) -> Result<Self> {
         match placement {
-            Placement::Server | Placement::Client => Self::host(placement),
-            Placement::Gateway => Self::gateway(),
+            Placement::Server | Placement::Client => Self::host(placement, &mut connect),
+            Placement::Gateway => Self::gateway(&mut connect),
         }
     }
 
-    fn host(placement: Placement) -> Result<Self> {
+    fn host(
+        placement: Placement,
+        connect: &mut dyn FnMut(Plug<'_>, Plug<'_>) -> Result<()>,
+    ) -> Result<Self> {
         let client = End::new("client", "192.0.2.1", "2001:db8:1::1")?;
         let server = End::new("server", "192.0.2.2", "2001:db8:1::2")?;
-        cable((&client.netns, INTERFACE), (&server.netns, INTERFACE))?;
+        connect((&client.netns, INTERFACE), (&server.netns, INTERFACE))?;
         let host = |v4, v6| Neighbour {
             v4,
             v6,
@@ -193,12 +213,12 @@ impl Topology {
         })
     }
 
-    fn gateway() -> Result<Self> {
+    fn gateway(connect: &mut dyn FnMut(Plug<'_>, Plug<'_>) -> Result<()>) -> Result<Self> {
         let client = End::new("client", "192.0.2.1", "2001:db8:1::1")?;
         let router = Namespace::new("router")?;
         let server = End::new("server", "198.51.100.1", "2001:db8:2::1")?;
-        cable((&client.netns, INTERFACE), (&router, LAN))?;
-        cable((&router, WAN), (&server.netns, INTERFACE))?;
+        connect((&client.netns, INTERFACE), (&router, LAN))?;
+        connect((&router, WAN), (&server.netns, INTERFACE))?;
         let configuration = format!(
             "addr add 192.0.2.254/24 dev {LAN}\n\
              addr add 2001:db8:1::fe/64 dev {LAN} nodad\n\
@@ -249,7 +269,7 @@ impl Topology {
 /// # Errors
 ///
 /// `ip` fails: a name is taken, or the kernel has no veth.
-pub fn cable(a: (&Namespace, &str), b: (&Namespace, &str)) -> Result<()> {
+pub fn cable(a: Plug<'_>, b: Plug<'_>) -> Result<()> {
     run(Command::new("ip")
         .args([
             "link",
