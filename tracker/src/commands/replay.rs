@@ -9,21 +9,21 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use tracker_common::{
-    abi::{Live, Role, switches},
+    abi::{self, Cause, Live, Role, switches},
     reason::Reason,
     tcp::timeout,
-    time::{TICK_NS, Tick},
+    time::Tick,
 };
 
 use super::counted;
 use crate::{
     cli::{At, ListFormat, ReplayArgs, ReplayPickup, RoleChoice},
     replay::{
-        Beside, Ended, Entry, Id, Judged, Progress, Replay, Settings, Stats, Table,
+        Beside, Ended, Entry, Id, Judged, Progress, Replay, STATIONS, Settings, Stats, Table,
         capture::{Capture, Fault},
         trace,
     },
-    view::{Clock, Details, Listing, LocalAddresses, Names, Row},
+    view::{Clock, Details, Listing, Names, Quoted, Replayed, Row},
 };
 
 /// Packets between two looks at the progress.
@@ -137,9 +137,10 @@ fn read<W: Write>(
         let length = file.metadata().context("cannot examine it")?.len();
         (Box::new(file), (length > 0).then_some(length))
     };
-    let mut progress = Progress::new(length, report.is_on_terminal());
+    let mut progress = Progress::new(length, report.args.trace);
     let mut capture = Capture::open(input)?;
     replay.begin_capture();
+    report.file = Quoted::new(path.display().to_string());
     let mut packets = 0_u64;
     loop {
         if packets.is_multiple_of(LOOK_EVERY) {
@@ -149,7 +150,7 @@ fn read<W: Write>(
         let Some(record) = capture.next()? else {
             return Ok(());
         };
-        let judged = replay.packet(&record, |ended| report.ended(&ended))?;
+        let judged = replay.packet(&record, |ended, at_ns| report.ended(&ended, at_ns))?;
         report.packet(&judged)?;
     }
 }
@@ -184,6 +185,8 @@ struct Report<'a, W: Write> {
     names: &'a Names,
     colours: bool,
     live: Live,
+    /// The one that is read.
+    file: Quoted,
     /// One for all files where a machine reads it, else one for each.
     listing: Option<Listing<'a, Shared<'a, W>>>,
 }
@@ -196,17 +199,13 @@ impl<'a, W: Write> Report<'a, W> {
             names,
             colours,
             live: live(args),
+            file: Quoted::new(String::new()),
             listing: None,
         }
     }
 
     const fn is_table(&self) -> bool {
         matches!(self.args.output, ListFormat::Table)
-    }
-
-    /// Whether lines of packets go where progress would be shown.
-    const fn is_on_terminal(&self) -> bool {
-        self.args.trace
     }
 
     /// Begins with a file.
@@ -220,17 +219,12 @@ impl<'a, W: Write> Report<'a, W> {
                 ListFormat::Json if self.args.trace => ListFormat::Ndjson,
                 format => format,
             };
-            let begin = if self.args.details {
-                Listing::begin_detailed
-            } else {
-                Listing::begin
-            };
-            self.listing = Some(begin(
+            self.listing = Some(Listing::begin_of_captures(
                 format,
                 self.out.clone(),
                 self.names,
-                LocalAddresses::default(),
                 self.colours,
+                self.args.details,
             )?);
         }
         Ok(())
@@ -249,44 +243,71 @@ impl<'a, W: Write> Report<'a, W> {
         Ok(())
     }
 
-    /// Lists a flow that has ended, where those are wanted.
-    fn ended(&mut self, ended: &Ended) -> Result<()> {
-        if self.args.at != At::Expired {
-            return Ok(());
+    /// Lists a flow that has ended, where those are wanted; `at_ns` is when, ns
+    /// since 1970.
+    fn ended(&mut self, ended: &Ended, at_ns: u64) -> Result<()> {
+        let Ended {
+            id,
+            entry,
+            cause,
+            at_ns: moment_ns,
+        } = ended;
+        if self.args.at == At::Expired {
+            self.row(id, entry, *moment_ns, at_ns, Some(*cause))?;
         }
-        // As it was a moment before: an expired flow is none.
-        let at_ns = ended.at_ns.saturating_sub(TICK_NS);
-        self.row(&ended.id, &ended.entry, at_ns)
+        Ok(())
     }
 
-    fn row(&mut self, id: &Id, entry: &Entry, at_ns: u64) -> Result<()> {
-        let (key, clock) = (id.key(), Clock::new(at_ns, self.live));
-        let flow = timeout::settled(&entry.flow, Tick::from_ns(at_ns));
-        let Some(row) = Row::new(id.family(), &key, &flow, &clock) else {
-            return Ok(());
-        };
+    /// Lists a flow as it stands at `now_ns` of the tracker's clock, which is
+    /// `at_ns` since 1970.
+    fn row(
+        &mut self,
+        id: &Id,
+        entry: &Entry,
+        now_ns: u64,
+        at_ns: u64,
+        ended: Option<Cause>,
+    ) -> Result<()> {
         let Some(listing) = &mut self.listing else {
             return Ok(());
         };
-        if self.args.details {
-            let details = Details {
-                history: entry.history.as_deref().copied(),
-                refusal: entry.refusal.as_deref().copied(),
-            };
-            Ok(listing.detailed_row(&row, &details)?)
-        } else {
-            Ok(listing.row(&row)?)
+        let (key, clock) = (id.key(), Clock::new(now_ns, self.live));
+        let mut flow = timeout::settled(&entry.flow, Tick::from_ns(now_ns));
+        for path in &mut flow.paths {
+            // A station is no interface of anybody's.
+            if path.ifindex() >= STATIONS {
+                *path = abi::Path::new(0, path.outer(), path.inner());
+            }
         }
+        let replayed = Replayed {
+            file: &self.file,
+            at_ms: at_ns / 1_000_000,
+            ended,
+        };
+        let row = if ended.is_some() {
+            Row::ended(id.family(), &key, &flow, &clock, replayed)
+        } else {
+            match Row::new(id.family(), &key, &flow, &clock) {
+                Some(row) => row.of_capture(replayed),
+                None => return Ok(()),
+            }
+        };
+        let details = Details {
+            history: entry.history.as_deref().copied(),
+            refusal: entry.refusal.as_deref().copied(),
+        };
+        Ok(listing.detailed_row(&row, &details)?)
     }
 
     /// Lists what is left when the last packet has passed.
     fn flows(&mut self, replay: &mut Replay) -> Result<()> {
         match self.args.at {
-            At::Expired => replay.run_out(|ended| self.ended(&ended))?,
+            At::Expired => replay.run_out(|ended, at_ns| self.ended(&ended, at_ns))?,
             At::End => {
                 let now_ns = replay.clock().now_ns();
+                let at_ns = replay.clock().captured_ns(now_ns);
                 for (id, entry) in replay.table().flows() {
-                    self.row(id, entry, now_ns)?;
+                    self.row(id, entry, now_ns, at_ns, None)?;
                 }
             }
         }

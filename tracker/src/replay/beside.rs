@@ -23,8 +23,8 @@ const XDP_PASS: u32 = 2;
 /// `TC_ACT_UNSPEC`, -1 (include/uapi/linux/pkt_cls.h).
 const TC_ACT_UNSPEC: u32 = u32::MAX;
 
-/// The interface on which packets seem to come in, and its peer.
-const INTERFACE: [&str; 2] = ["replay0", "replay1"];
+/// The interfaces on which packets seem to come in.
+const INTERFACES: [&str; 2] = ["replay0", "replay1"];
 /// The loopback device, on which test runs of the egress program take place.
 const LOOPBACK: u32 = 1;
 
@@ -35,8 +35,8 @@ const SURE: usize = 3000;
 /// The loaded program.
 pub struct Beside {
     loaded: Loaded,
-    /// Index of the interface on which packets seem to come in.
-    ifindex: u32,
+    /// Indices of the interfaces on which packets seem to come in.
+    ifindices: [u32; 2],
     checksum: bool,
     clock_ns: u64,
     frame: Vec<u8>,
@@ -70,7 +70,7 @@ impl Beside {
             nix::unistd::geteuid().is_root(),
             "--kernel loads the programs, which needs root: run this with sudo, or leave it out"
         );
-        let ifindex = enter_namespace()?;
+        let ifindices = enter_namespace()?;
         let Settings {
             live,
             role,
@@ -86,11 +86,13 @@ impl Beside {
         loaded.set_live(live)?;
         if *checksum {
             let flags = interface_flags::INGRESS | interface_flags::CHECKSUM;
-            loaded.set_interface(ifindex, Interface { flags })?;
+            for ifindex in ifindices {
+                loaded.set_interface(ifindex, Interface { flags })?;
+            }
         }
         Ok(Self {
             loaded,
-            ifindex,
+            ifindices,
             checksum: *checksum,
             clock_ns: 0,
             frame: Vec::new(),
@@ -101,10 +103,18 @@ impl Beside {
         })
     }
 
-    /// Index of the interface that the program sees with a packet.
+    /// Index of the interface that the program sees with a packet. There are two
+    /// on which packets come in: of more ways that number, some are one to both.
     #[must_use]
-    pub const fn ifindex(&self, leaves: bool) -> u32 {
-        if leaves { LOOPBACK } else { self.ifindex }
+    pub const fn ifindex(&self, seen: &Seen) -> u32 {
+        let [even, odd] = self.ifindices;
+        if seen.leaves {
+            LOOPBACK
+        } else if seen.ifindex.is_multiple_of(2) {
+            even
+        } else {
+            odd
+        }
     }
 
     /// Packets that could not be run.
@@ -151,6 +161,11 @@ impl Beside {
             self.skipped.short += 1;
             return Ok(false);
         }
+        // Of what is not in one piece the program cannot form the sum.
+        if self.checksum && self.frame.len() > SURE {
+            self.skipped.long += 1;
+            return Ok(false);
+        }
         if frame.is_cut() {
             // The brain knows what is missing, the program would read zeros.
             if self.checksum || !has_headers(frame) {
@@ -163,7 +178,7 @@ impl Beside {
             place: Place {
                 // A packet that leaves and had come in was forwarded, and counts
                 // where it came in: none of these did.
-                ingress_ifindex: if seen.leaves { 0 } else { self.ifindex },
+                ingress_ifindex: if seen.leaves { 0 } else { seen.ifindex },
                 ..Place::UNKNOWN
             },
             ..Run::once(&self.frame)
@@ -382,13 +397,13 @@ fn is_too_long(error: &anyhow::Error) -> bool {
         })
 }
 
-/// Moves this thread to a network namespace of its own with one interface beside
-/// the loopback device, whose index it gives. It is down and carries nothing:
+/// Moves this thread to a network namespace of its own with two interfaces beside
+/// the loopback device, whose indices it gives. They are down and carry nothing:
 /// packets only seem to come from there. The program asks this namespace who
 /// listens, and nobody does.
-fn enter_namespace() -> Result<u32> {
+fn enter_namespace() -> Result<[u32; 2]> {
     unshare(CloneFlags::CLONE_NEWNET).context("cannot make a network namespace")?;
-    let [name, peer] = INTERFACE;
+    let [name, peer] = INTERFACES;
     let output = Command::new("ip")
         .args(["link", "add", name, "type", "veth", "peer", "name", peer])
         .output()
@@ -398,5 +413,6 @@ fn enter_namespace() -> Result<u32> {
         "`ip link add {name} type veth` failed: {}",
         String::from_utf8_lossy(&output.stderr).trim()
     );
-    index_of(name).with_context(|| format!("the interface {name} has gone at once"))
+    let index = |name| index_of(name).with_context(|| format!("the interface {name} is gone"));
+    Ok([index(name)?, index(peer)?])
 }

@@ -66,6 +66,8 @@ pub struct Heading<'a> {
     /// Number of the interface on the machine that captured it, where the
     /// packet itself says so.
     pub ifindex: Option<u32>,
+    /// Which way it came: the station that sent it, or what stands for it.
+    pub from: [u8; 6],
 }
 
 impl<'a> Frame<'a> {
@@ -179,9 +181,14 @@ pub fn frame<'a>(record: &Record<'a>) -> Option<Heading<'a>> {
         frame: Frame::own(data, original),
         direction: record.direction,
         ifindex: None,
+        from: [0; 6],
     };
     heading.frame = match record.link.0 {
-        ETHERNET => heading.frame,
+        ETHERNET => {
+            let sender = data.get(6..).and_then(|rest| rest.first_chunk());
+            heading.from = sender.copied().unwrap_or_default();
+            heading.frame
+        }
         RAW | RAW_BSD | RAW_OPENBSD => {
             let ethertype = match data.first().map(|first| first >> 4) {
                 Some(6) => ETHERTYPE_IPV6,
@@ -195,7 +202,7 @@ pub fn frame<'a>(record: &Record<'a>) -> Option<Heading<'a>> {
         IPV6 => Frame::wrapped(data, 0, original, ETHERTYPE_IPV6),
         NULL | LOOP => match data.first_chunk() {
             Some(&family) => Frame::wrapped(data, 4, original, of_family(family)),
-            None => headless(original),
+            None => headless(data.len(), original),
         },
         COOKED => match data.first_chunk::<16>() {
             Some(&[kind, kind_low, hardware, hardware_low, .., high, low]) => {
@@ -204,7 +211,7 @@ pub fn frame<'a>(record: &Record<'a>) -> Option<Heading<'a>> {
                 let protocol = u16::from_be_bytes([high, low]);
                 Frame::wrapped(data, 16, original, of_hardware(hardware, protocol))
             }
-            None => headless(original),
+            None => headless(data.len(), original),
         },
         COOKED_2 => match data.first_chunk::<20>() {
             Some(
@@ -229,16 +236,34 @@ pub fn frame<'a>(record: &Record<'a>) -> Option<Heading<'a>> {
                 let protocol = u16::from_be_bytes([high, low]);
                 Frame::wrapped(data, 20, original, of_hardware(hardware, protocol))
             }
-            None => headless(original),
+            None => headless(data.len(), original),
         },
         _ => return None,
     };
+    if matches!(
+        record.link.0,
+        NULL | LOOP | RAW | RAW_BSD | RAW_OPENBSD | IPV4 | IPV6
+    ) {
+        heading.from = [0, 0, 0, 0, 0, u8::from(is_upward(&heading.frame))];
+    }
     Some(heading)
 }
 
-/// A packet that ends, or was cut, inside its link header.
-const fn headless(original: u32) -> Frame<'static> {
-    Frame::own(&[], original)
+/// Whether a datagram goes to the higher of its two addresses. Where nothing
+/// tells which way packets go, each direction is taken for one.
+fn is_upward(frame: &Frame<'_>) -> bool {
+    const IP: u32 = ETHERNET_HEADER as u32;
+    match frame.get::<1>(IP).map(|[first]| first >> 4) {
+        Some(6) => frame.get::<16>(IP + 8) < frame.get::<16>(IP + 24),
+        _ => frame.get::<4>(IP + 12) < frame.get::<4>(IP + 16),
+    }
+}
+
+/// A packet of which `captured` octets are there, that ends or was cut inside
+/// its link header: an Ethernet frame of which the same is true.
+fn headless(captured: usize, original: u32) -> Frame<'static> {
+    let was_cut = captured < original as usize;
+    Frame::own(&[], if was_cut { original } else { 0 })
 }
 
 /// EtherType of an address family in the order of whoever captured it. IPv6 has

@@ -20,11 +20,14 @@ mod run;
 mod table;
 pub mod trace;
 
+#[cfg(test)]
+mod tests;
+
 pub use self::{
     beside::{Beside, comparable},
     clock::Clock,
     link::{Frame, Heading, Link, frame},
     progress::Progress,
-    run::{Judged, Replay, Stats},
+    run::{Judged, Replay, STATIONS, Stats},
     table::{Ended, Entry, Id, Passage, Seen, Settings, Table},
 };

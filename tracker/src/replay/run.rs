@@ -1,12 +1,14 @@
 //! A capture going through the tracker, packet by packet.
 
+use std::collections::HashMap;
+
 use anyhow::{Context as _, Result};
 use tracker_common::{parse::Packet, reason::Reason, tcp::State};
 
 use super::{
     Beside, Clock, Ended, Id, Passage, Seen, Table,
     capture::{Direction, Record},
-    link::frame,
+    link::{Heading, frame},
 };
 
 /// Time of the capture between two sweeps, ns: the agent's.
@@ -15,6 +17,36 @@ const SWEEP_EVERY: u64 = 1_000_000_000;
 /// The longest step of the clock in which no time-out can go by unseen: a
 /// quarter of the circle of ticks.
 const STRIDE: u64 = 1 << 52;
+
+/// Number of the first station that sends packets; numbers below are those of
+/// interfaces of the capturing machine, which few captures tell.
+pub const STATIONS: u32 = 1 << 20;
+
+/// Stations that are told apart.
+const MOST_STATIONS: usize = 1 << 16;
+
+/// Numbers for the ways that packets come. The tracker asks whether a segment
+/// comes the way that its sender's others came. Live, a way is an interface; in
+/// a capture it is the station on the link that sent it.
+#[derive(Debug, Default)]
+struct Ways {
+    stations: HashMap<(u32, [u8; 6]), u32>,
+}
+
+impl Ways {
+    fn number(&mut self, record: &Record<'_>, heading: &Heading<'_>) -> u32 {
+        if let Some(ifindex) = heading.ifindex {
+            return ifindex;
+        }
+        let count = self.stations.len().min(MOST_STATIONS);
+        let next = STATIONS + u32::try_from(count).unwrap_or(0);
+        let station = (record.interface.unwrap_or(0), heading.from);
+        if count == MOST_STATIONS {
+            return self.stations.get(&station).copied().unwrap_or(next);
+        }
+        *self.stations.entry(station).or_insert(next)
+    }
+}
 
 /// What was seen of the packets.
 #[derive(Clone, Debug)]
@@ -63,11 +95,18 @@ pub struct Judged<'a> {
     pub flow: Option<(u64, [State; 2])>,
 }
 
+/// Takes a flow that is over, and when that was on the capture's clock, ns since
+/// 1970.
+pub trait Sink: FnMut(Ended, u64) -> Result<()> {}
+
+impl<F: FnMut(Ended, u64) -> Result<()>> Sink for F {}
+
 /// A table, and the clock and counters around it.
 pub struct Replay {
     table: Table,
     beside: Option<Beside>,
     clock: Clock,
+    ways: Ways,
     swept_ns: u64,
     number: u64,
     stats: Stats,
@@ -82,6 +121,7 @@ impl Replay {
             table,
             beside,
             clock: Clock::default(),
+            ways: Ways::default(),
             swept_ns: 0,
             number: 0,
             stats: Stats::default(),
@@ -129,6 +169,7 @@ impl Replay {
     pub fn begin(&mut self) -> Result<()> {
         self.stats = self.stats();
         self.clock = Clock::default();
+        self.ways = Ways::default();
         self.swept_ns = 0;
         self.table = Table::new(*self.table.settings());
         self.beside.as_mut().map_or(Ok(()), Beside::flush)
@@ -144,7 +185,7 @@ impl Replay {
     pub fn packet<'a>(
         &'a mut self,
         record: &'a Record<'a>,
-        mut ended: impl FnMut(Ended) -> Result<()>,
+        mut ended: impl Sink,
     ) -> Result<Judged<'a>> {
         self.number += 1;
         self.stats.packets += 1;
@@ -167,14 +208,14 @@ impl Replay {
         };
         self.stats.cut += u64::from(heading.frame.is_cut());
         let mut seen = Seen {
-            ifindex: heading.ifindex.unwrap_or(0),
+            ifindex: self.ways.number(record, &heading),
             // A router's capture does not tell what it forwards from its own.
             local: heading.direction == Direction::Outbound,
             leaves: heading.direction == Direction::Outbound,
             now_ns,
         };
         if let Some(beside) = &mut self.beside {
-            seen.ifindex = beside.ifindex(seen.leaves);
+            seen.ifindex = beside.ifindex(&seen);
             if !beside
                 .run(&heading.frame, &seen)
                 .with_context(|| place(self.number, record))?
@@ -194,7 +235,8 @@ impl Replay {
             ended: over,
         } = passage;
         if let Some(over) = over {
-            ended(over)?;
+            let at_ns = self.clock.captured_ns(over.at_ns);
+            ended(over, at_ns)?;
         }
         if let Some(count) = self.stats.reasons.get_mut(reason as usize) {
             *count += 1;
@@ -213,12 +255,7 @@ impl Replay {
     /// Lets the time from `before_ns` to `now_ns` pass: removes what has expired
     /// where it is in the way, at most as often as the agent does. A flow that
     /// has expired is absent to every packet, swept or not.
-    fn wait(
-        &mut self,
-        before_ns: u64,
-        now_ns: u64,
-        ended: &mut impl FnMut(Ended) -> Result<()>,
-    ) -> Result<()> {
+    fn wait(&mut self, before_ns: u64, now_ns: u64, ended: &mut impl Sink) -> Result<()> {
         let mut at_ns = before_ns;
         // Beyond half of their circle ticks would count backwards. After three
         // strides, longer than any time-out, nothing is left.
@@ -232,14 +269,21 @@ impl Replay {
         Ok(())
     }
 
-    fn sweep(&mut self, now_ns: u64, ended: &mut impl FnMut(Ended) -> Result<()>) -> Result<()> {
+    fn sweep(&mut self, now_ns: u64, ended: &mut impl Sink) -> Result<()> {
         self.swept_ns = now_ns;
         let expired = self.table.sweep(now_ns);
         if let Some(beside) = &mut self.beside {
             let ids: Vec<Id> = expired.iter().map(|ended| ended.id).collect();
             beside.expire(&ids, now_ns)?;
         }
-        expired.into_iter().try_for_each(ended)
+        self.hand_over(expired, ended)
+    }
+
+    fn hand_over(&self, flows: Vec<Ended>, ended: &mut impl Sink) -> Result<()> {
+        flows.into_iter().try_for_each(|over| {
+            let at_ns = self.clock.captured_ns(over.at_ns);
+            ended(over, at_ns)
+        })
     }
 
     /// Lets time pass until every flow has expired, and hands them to `ended` in
@@ -248,9 +292,9 @@ impl Replay {
     /// # Errors
     ///
     /// The program beside keeps one; or `ended` fails.
-    pub fn run_out(&mut self, ended: impl FnMut(Ended) -> Result<()>) -> Result<()> {
+    pub fn run_out(&mut self, mut ended: impl Sink) -> Result<()> {
         let expired = self.table.run_out(self.clock.now_ns());
-        expired.into_iter().try_for_each(ended)
+        self.hand_over(expired, &mut ended)
     }
 
     /// Checks at the end that the program beside has the same flows and counters.

@@ -87,7 +87,7 @@ pub struct Entry {
     pub history: Option<Box<History>>,
     /// The last segment of it that was refused.
     pub refusal: Option<Box<Refusal>>,
-    /// The last SYN that passed on it while it was live.
+    /// The last SYN or SYN-ACK that passed on it and moved nothing.
     pub pending: Option<Box<PendingSyn>>,
 }
 
@@ -108,11 +108,16 @@ impl Entry {
         put(history, Step::new(now, reason, outcome.after, outcome.seq));
     }
 
-    /// The SYN that a segment may answer.
+    /// The SYN or SYN-ACK that a segment may answer.
     fn recall(&self, flags: Flags) -> PendingSyn {
-        let may_answer = flags.has(Flags::ACK) && flags.0 & (Flags::SYN | Flags::RST) != 0;
+        let [initiator, _] = self.flow.bits();
+        let answers = flags.0 & (Flags::SYN | Flags::RST) != 0 || initiator.is_opening();
         match &self.pending {
-            Some(pending) if may_answer && self.flow.has(flow_flags::SYN_ON_LIVE) => **pending,
+            Some(pending)
+                if flags.has(Flags::ACK) && answers && self.flow.has(flow_flags::SYN_ON_LIVE) =>
+            {
+                **pending
+            }
             Some(_) | None => PendingSyn::default(),
         }
     }

@@ -7,11 +7,11 @@
 use std::io::{self, Write};
 
 use tracker_common::{
-    abi::{Bound, Family, INITIATOR, RESPONDER, Refusal, flow_flags},
+    abi::{Bound, Cause, Family, INITIATOR, RESPONDER, Refusal, flow_flags},
     reason::Reason,
 };
 
-use super::{Details, Names, Row, refusal, text};
+use super::{Details, Names, Replayed, Row, refusal, text};
 
 /// The header, without the line's end. Columns are only ever added, at the end.
 pub const HEADER: &str = "family,vlan,vlan_inner,interface,\
@@ -23,6 +23,9 @@ pub const HEADER: &str = "family,vlan,vlan_inner,interface,\
 /// segment that was refused.
 pub const DETAILS_HEADER: &str = ",refused_ago_ms,refused_reason,refused_sender,\
     refused_value,refused_low,refused_high";
+
+/// What the header has on top for a replayed capture.
+pub const CAPTURE_HEADER: &str = ",file,at_ms,ended";
 
 /// Writes one flow as one line. `beside` is what is remembered beside it, if that
 /// was asked for.
@@ -98,6 +101,10 @@ pub fn line(
         None => {}
         Some(None) => out.write_all(b",,,,,,")?,
         Some(Some(refusal)) => refused(out, row, refusal)?,
+    }
+    if let Some(Replayed { file, at_ms, ended }) = row.replayed() {
+        let ended = ended.map_or("", Cause::as_str);
+        write!(out, ",{},{at_ms},{ended}", file.csv())?;
     }
     out.write_all(b"\n")
 }

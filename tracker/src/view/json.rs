@@ -15,7 +15,8 @@
 //! | `id` | name of the flow in events, 16 hexadecimal digits |
 //! | `liberal` | its segments are exempt from the checks of windows, timestamps and RST numbers |
 //! | `reset_pending` | an RST came that was not exact, and nothing of its sender since |
-//! | `history`, `last_refusal` | with details only: see [`details`] |
+//! | `history`, `last_refusal` | with details only: the states that it went through, and the last segment that was refused |
+//! | `file`, `at_ms`, `ended` | of a replayed capture only: see [`Replayed`] |
 
 use std::io::{self, Write};
 
@@ -26,7 +27,7 @@ use tracker_common::{
 };
 
 use super::{
-    Details, Names, Row,
+    Details, Names, Replayed, Row,
     details::timeline,
     refusal::{self, Sentence},
     text,
@@ -87,7 +88,24 @@ pub fn object(
     if let Some(beside) = beside {
         details(out, row, beside)?;
     }
+    if let Some(replayed) = row.replayed() {
+        of_capture(out, replayed)?;
+    }
     out.write_all(b"}")
+}
+
+/// Writes what a flow of a capture has besides.
+fn of_capture(out: &mut impl Write, replayed: &Replayed<'_>) -> io::Result<()> {
+    let Replayed { file, at_ms, ended } = replayed;
+    write!(
+        out,
+        ",\"file\":{},\"at_ms\":{at_ms},\"ended\":",
+        file.json()
+    )?;
+    match ended {
+        Some(cause) => write!(out, "\"{}\"", cause.as_str()),
+        None => out.write_all(b"null"),
+    }
 }
 
 /// Writes what is remembered beside the flow.

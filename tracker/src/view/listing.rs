@@ -15,6 +15,13 @@ pub struct Listing<'a, W> {
     detailed: bool,
 }
 
+/// What a list has beside what every list has.
+#[derive(Clone, Copy, Debug, Default)]
+struct Columns {
+    detailed: bool,
+    captures: bool,
+}
+
 #[derive(Debug)]
 enum Format {
     Table(Table),
@@ -36,7 +43,7 @@ impl<'a, W: Write> Listing<'a, W> {
         local: LocalAddresses,
         colours: bool,
     ) -> io::Result<Self> {
-        Self::new(format, out, names, local, colours, false)
+        Self::new(format, out, names, local, colours, Columns::default())
     }
 
     /// Begins a list that shows what is remembered beside the flows, too. As
@@ -52,7 +59,32 @@ impl<'a, W: Write> Listing<'a, W> {
         local: LocalAddresses,
         colours: bool,
     ) -> io::Result<Self> {
-        Self::new(format, out, names, local, colours, true)
+        let columns = Columns {
+            detailed: true,
+            ..Columns::default()
+        };
+        Self::new(format, out, names, local, colours, columns)
+    }
+
+    /// Begins a list of flows of captures, each made by [`Row::of_capture`];
+    /// `detailed` as above.
+    ///
+    /// # Errors
+    ///
+    /// When `out` fails.
+    pub fn begin_of_captures(
+        format: ListFormat,
+        out: W,
+        names: &'a Names,
+        colours: bool,
+        detailed: bool,
+    ) -> io::Result<Self> {
+        let columns = Columns {
+            detailed,
+            captures: true,
+        };
+        let nowhere = LocalAddresses::default();
+        Self::new(format, out, names, nowhere, colours, columns)
     }
 
     fn new(
@@ -61,15 +93,17 @@ impl<'a, W: Write> Listing<'a, W> {
         names: &'a Names,
         local: LocalAddresses,
         colours: bool,
-        detailed: bool,
+        columns: Columns,
     ) -> io::Result<Self> {
+        let Columns { detailed, captures } = columns;
         let format = match format {
             ListFormat::Table => Format::Table(Table::new(local, colours)),
             ListFormat::Json => Format::Json { first: true },
             ListFormat::Ndjson => Format::Ndjson,
             ListFormat::Csv => {
-                let more = if detailed { csv::DETAILS_HEADER } else { "" };
-                writeln!(out, "{}{more}", csv::HEADER)?;
+                let beside = if detailed { csv::DETAILS_HEADER } else { "" };
+                let more = if captures { csv::CAPTURE_HEADER } else { "" };
+                writeln!(out, "{}{beside}{more}", csv::HEADER)?;
                 Format::Csv
             }
         };

@@ -25,7 +25,7 @@ mod tests;
 pub use self::{
     details::Details,
     listing::Listing,
-    names::Names,
-    row::{Clock, Row},
+    names::{Names, Quoted},
+    row::{Clock, Replayed, Row},
     table::{Fit, LocalAddresses, Table},
 };

@@ -13,29 +13,46 @@ use super::text;
 /// (net/core/dev.c, `dev_valid_name`), so each is quoted once, here.
 #[derive(Clone, Debug, Default)]
 pub struct Names {
-    by_index: HashMap<u32, Name>,
+    by_index: HashMap<u32, Quoted>,
 }
 
-/// One name in each spelling.
+/// A name that somebody else chose, in each spelling.
 #[derive(Clone, Debug)]
-struct Name {
+pub struct Quoted {
     plain: String,
     json: String,
     csv: String,
 }
 
-impl Names {
-    /// From pairs of index and name.
-    pub fn new(pairs: impl IntoIterator<Item = (u32, String)>) -> Self {
-        let quote = |plain: String| Name {
+impl Quoted {
+    /// The name in each spelling.
+    #[must_use]
+    pub fn new(plain: String) -> Self {
+        Self {
             json: serde_json::Value::from(plain.as_str()).to_string(),
             csv: csv(&plain),
             plain,
-        };
+        }
+    }
+
+    /// As a JSON string with its quotes.
+    pub(super) const fn json(&self) -> &str {
+        self.json.as_str()
+    }
+
+    /// As a CSV field.
+    pub(super) const fn csv(&self) -> &str {
+        self.csv.as_str()
+    }
+}
+
+impl Names {
+    /// From pairs of index and name.
+    pub fn new(pairs: impl IntoIterator<Item = (u32, String)>) -> Self {
         Self {
             by_index: pairs
                 .into_iter()
-                .map(|(index, name)| (index, quote(name)))
+                .map(|(index, name)| (index, Quoted::new(name)))
                 .collect(),
         }
     }

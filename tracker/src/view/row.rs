@@ -4,11 +4,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use tracker_common::{
     abi::{
-        Endpoint, Family, Flow, INITIATOR, Key, Live, Path, RESPONDER, Zone, flow_flags, switches,
+        Cause, Endpoint, Family, Flow, INITIATOR, Key, Live, Path, RESPONDER, Zone, flow_flags,
+        switches,
     },
     tcp::timeout::{self, Class},
     time::{Tick, ms_from_ticks},
 };
+
+use super::names::Quoted;
 
 /// The moment of a look at the tables, and the time-outs in force.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +31,17 @@ impl Clock {
     }
 }
 
+/// What is to be said of a flow of a capture besides.
+#[derive(Clone, Copy, Debug)]
+pub struct Replayed<'a> {
+    /// The capture.
+    pub file: &'a Quoted,
+    /// The moment of the look on the capture's clock, ms since 1970.
+    pub at_ms: u64,
+    /// Why the flow has ended, where it has.
+    pub ended: Option<Cause>,
+}
+
 /// One flow at one moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Row<'a> {
@@ -35,6 +49,7 @@ pub struct Row<'a> {
     key: &'a Key,
     flow: &'a Flow,
     clock: &'a Clock,
+    replayed: Option<Replayed<'a>>,
 }
 
 impl<'a> Row<'a> {
@@ -49,7 +64,41 @@ impl<'a> Row<'a> {
             key,
             flow,
             clock,
+            replayed: None,
         })
+    }
+
+    /// The same flow as one of a capture.
+    #[must_use]
+    pub const fn of_capture(self, replayed: Replayed<'a>) -> Self {
+        Self {
+            replayed: Some(replayed),
+            ..self
+        }
+    }
+
+    /// A flow of a capture that is over, at the moment when it ended.
+    #[must_use]
+    pub const fn ended(
+        family: Family,
+        key: &'a Key,
+        flow: &'a Flow,
+        clock: &'a Clock,
+        replayed: Replayed<'a>,
+    ) -> Self {
+        Self {
+            family,
+            key,
+            flow,
+            clock,
+            replayed: Some(replayed),
+        }
+    }
+
+    /// What is to be said of it as one of a capture, where it is that.
+    #[must_use]
+    pub const fn replayed(&self) -> Option<&Replayed<'a>> {
+        self.replayed.as_ref()
     }
 
     /// Address family.
@@ -116,7 +165,7 @@ impl<'a> Row<'a> {
     #[must_use]
     pub fn seen_at(&self) -> Path {
         let path = self.path(INITIATOR);
-        if path.ifindex() == 0 {
+        if path == Path::default() {
             self.path(RESPONDER)
         } else {
             path

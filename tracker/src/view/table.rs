@@ -16,7 +16,7 @@ use std::{
 };
 
 use tracker_common::{
-    abi::{INITIATOR, RESPONDER},
+    abi::{Cause, INITIATOR, RESPONDER},
     tcp::{State, timeout::Class},
 };
 
@@ -80,6 +80,8 @@ struct Line {
     packets: u64,
     bytes: u64,
     expires_ms: u64,
+    /// Why it has ended, where it is known and has.
+    ended: Option<Cause>,
     /// Index in [`Table::beneath`].
     beneath: Option<u32>,
 }
@@ -115,6 +117,7 @@ impl fmt::Display for Left {
 const STATE: &str = "State";
 const PEER: &str = "Peer State";
 const TIMER: &str = "Timer";
+const ENDED: &str = "Ended";
 /// Of the longest state's name.
 const STATE_WIDTH: usize = 11;
 /// Columns that a narrow terminal goes without, from the right.
@@ -130,6 +133,8 @@ struct Layout {
     vlan: Option<usize>,
     packets: bool,
     bytes: bool,
+    /// Width of why flows have ended, 0 where none has.
+    ended: usize,
     /// Width of the timer's name and gap, 0 where it is not shown.
     timer: usize,
     /// Width of the timer's numbers, 0 where they are not shown.
@@ -153,6 +158,7 @@ impl Layout {
             + self.vlan.map_or(0, |width| width + 1)
             + optional(self.packets, PACKETS_WIDTH)
             + optional(self.bytes, BYTES_WIDTH)
+            + optional(self.ended > 0, self.ended)
             + self.timer
             + self.left
     }
@@ -237,6 +243,7 @@ impl Table {
             packets: one.packets().saturating_add(other.packets()),
             bytes: one.bytes.saturating_add(other.bytes),
             expires_ms: row.expires_ms(),
+            ended: row.replayed().and_then(|replayed| replayed.ended),
             beneath: None,
         });
     }
@@ -317,7 +324,7 @@ fn titles(lines: &[Line]) -> [&'static str; 2] {
 /// The layout in which everything fits.
 fn measure(lines: &[Line], titles: [&str; 2]) -> Layout {
     let mut address = titles.map(str::len);
-    let (mut vlan, mut timer, mut left) = (0, 0, TIMER.len());
+    let (mut vlan, mut timer, mut left, mut ended) = (0, 0, TIMER.len(), 0);
     for line in lines {
         for (width, &at) in address.iter_mut().zip(&line.ends) {
             *width = (*width).max(text::socket_width(at));
@@ -329,12 +336,16 @@ fn measure(lines: &[Line], titles: [&str; 2]) -> Layout {
         });
         timer = timer.max(line.timer.as_str().len() + 1);
         left = left.max(text::width(line.left()));
+        if let Some(cause) = line.ended {
+            ended = ended.max(cause.as_str().len()).max(ENDED.len());
+        }
     }
     Layout {
         address,
         vlan: (vlan > 0).then_some(vlan),
         packets: true,
         bytes: true,
+        ended,
         timer,
         left,
     }
@@ -365,6 +376,9 @@ fn header(
     }
     if layout.bytes {
         write!(out, " {:>BYTES_WIDTH$}", "Bytes")?;
+    }
+    if layout.ended > 0 {
+        write!(out, " {ENDED:<width$}", width = layout.ended)?;
     }
     if layout.left > 0 {
         write!(out, " {TIMER}")?;
@@ -414,6 +428,11 @@ fn write_line(
     }
     if layout.bytes {
         right(out, scratch, line.bytes, BYTES_WIDTH)?;
+    }
+    if layout.ended > 0 {
+        let cause = line.ended.map_or("-", Cause::as_str);
+        padded(out, cause.as_bytes(), layout.ended)?;
+        out.write_all(b" ")?;
     }
     if layout.timer > 0 {
         out.write_all(line.timer.as_str().as_bytes())?;
