@@ -37,7 +37,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    duties::Duties,
+    duties::{Duties, Pickup},
     interfaces::Interfaces,
     live::LiveOwner,
     signals::{Signal, Signals},
@@ -159,7 +159,8 @@ pub async fn run(
                 Signal::Reload => match reload() {
                     Ok(new) => {
                         let new = possible(new, &active);
-                        config = apply(&loaded, new, &active, &live, &duties).unwrap_or_else(|error| {
+                        let applied = apply(&loaded, new, &active, &live, &duties);
+                        config = applied.unwrap_or_else(|error| {
                             tracing::error!("the configuration stays as it was: {error:#}");
                             config
                         });
@@ -172,7 +173,9 @@ pub async fn run(
                 if looked.changed {
                     running.publish(&active);
                 }
-                if looked.attached && let Err(error) = begin_anew(&config, &active, &live, &duties) {
+                if looked.attached
+                    && let Err(error) = begin_anew(&config, &active, &live, &duties)
+                {
                     tracing::error!("pick-ups do not begin anew: {error:#}");
                 }
             }
@@ -290,7 +293,7 @@ fn attach(active: &mut Active, live: &LiveOwner, config: &Config, duties: &Dutie
         );
     }
     active.establish();
-    Ok(())
+    announce_grace(duties.pickup)
 }
 
 /// Tells what of the configuration makes the tracker see less.
@@ -301,6 +304,20 @@ fn warn(config: &Config) {
              numbers of an RST; what a check would refuse is counted as `liberal`"
         );
     }
+}
+
+/// Tells how long connections are met in mid-life, where that ends.
+fn announce_grace(pickup: Pickup) -> Result<()> {
+    let Pickup::Until(end) = pickup else {
+        return Ok(());
+    };
+    match end.saturating_sub(Pinned::now_ns()?) / 1_000_000_000 {
+        0 => tracing::info!("connections of which no SYN was seen are not taken up"),
+        left => {
+            tracing::info!("connections of which no SYN was seen are taken up for another {left} s")
+        }
+    }
+    Ok(())
 }
 
 fn announce(active: &Active) {
