@@ -34,7 +34,7 @@ fn every_capture_comes_to_what_it_must() {
             continue;
         };
         for pickup in [true, false] {
-            let replayed = Replayed::new(file, row.role, pickup)
+            let replayed = Replayed::new(file, row, pickup)
                 .unwrap_or_else(|error| panic!("{}: {error:?}", file.name));
             packets += replayed.packets;
             for line in row.compare(pickup, &replayed) {

@@ -7,16 +7,18 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use tracker::{
-    replay::{Ended, Id, Replay, Table},
-    view::{Clock, Row},
+    replay::{Ended, Id, Replay, Settings, Table},
+    view::{self, Clock},
 };
 use tracker_common::{
-    abi::{Flow, Live, Role},
+    abi::{Flow, Live},
     reason::{Class, Reason},
     tcp::{State, timeout::Profile},
     time::TICK_NS,
 };
 use tracker_tests::captures::Capture;
+
+use crate::row::Row;
 
 /// A flow as it was at the end of the capture, or of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,13 +48,13 @@ pub struct Replayed {
 const ROOM: u32 = 1 << 16;
 
 impl Replayed {
-    /// Replays a capture by its own clock, on a tracker without limits. `pickup`
-    /// says whether it picks up connections.
+    /// Replays a capture by its own clock, on a tracker without limits where
+    /// `row` has it. `pickup` says whether it picks up connections.
     ///
     /// # Errors
     ///
     /// The capture cannot be read.
-    pub fn new(capture: &Capture, role: Role, pickup: bool) -> Result<Self> {
+    pub fn new(capture: &Capture, row: &Row, pickup: bool) -> Result<Self> {
         let live = Live {
             half_open_limit: ROOM,
             pickup_limit: ROOM,
@@ -61,11 +63,16 @@ impl Replayed {
             pickup: u8::from(pickup),
             ..Live::observing(Profile::Linux)
         };
-        let mut replay = Replay::new(Table::new(live, role), role, None);
+        let settings = Settings {
+            live,
+            role: row.role,
+            checksum: row.verified,
+        };
+        let mut replay = Replay::new(Table::new(settings), None);
         let mut replayed = Self::default();
         let mut ended = Vec::new();
         capture.records(|record| {
-            let judged = replay.packet(record, |over: Ended| {
+            let judged = replay.packet(record, |over: Ended, _| {
                 ended.push((over.id, over.entry.flow));
                 Ok(())
             })?;
@@ -128,7 +135,7 @@ fn outcome(id: &Id, flow: &Flow) -> Result<Outcome> {
     // No flow has expired by the time it was last heard of.
     let heard_ns = u64::from(flow.last.0) * TICK_NS;
     let clock = Clock::new(heard_ns, Live::observing(Profile::Linux));
-    let row = Row::new(id.family(), &key, flow, &clock).context("a flow that is blank")?;
+    let row = view::Row::new(id.family(), &key, flow, &clock).context("a flow that is blank")?;
     let end = |end: usize| {
         let (address, port): (IpAddr, u16) = row.at(end);
         SocketAddr::new(address, port)

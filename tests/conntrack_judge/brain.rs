@@ -8,7 +8,7 @@ use tracker_common::{
     tcp::{Segment, State, timeout},
 };
 
-use tracker::replay::{Id, Seen, Table};
+use tracker::replay::{Id, Seen, Settings, Table};
 
 /// Ticks that no test lasts.
 const NEVER: u32 = 1 << 30;
@@ -77,13 +77,19 @@ impl Brain {
         };
         Self {
             // A gateway's does not ask for VLANs either.
-            table: Table::new(live, Role::Gateway),
+            table: Table::new(Settings {
+                live,
+                role: Role::Gateway,
+                // All of them are right.
+                checksum: true,
+            }),
             now_ns: START,
         }
     }
 
-    /// Lets a frame act.
-    pub fn packet(&mut self, frame: &[u8]) -> Ours {
+    /// Lets a frame act that comes in by the interface of that number: each end
+    /// of a connection has its own.
+    pub fn packet(&mut self, frame: &[u8], ifindex: u32) -> Ours {
         self.now_ns += STEP;
         let mut packet = parse::Packet::default();
         // What cannot be read has no flow, and its reason says so.
@@ -96,8 +102,9 @@ impl Brain {
         };
         let before = flow(&self.table);
         let seen = Seen {
-            ifindex: 2,
+            ifindex,
             local: false,
+            leaves: false,
             now_ns: self.now_ns,
         };
         let reason = self.table.packet_of(frame, &seen).reason;

@@ -9,8 +9,12 @@ use std::{
 use anyhow::Result;
 use serde_json::{Value, json};
 use tracker_common::{
+    abi::end_flags,
     reason::Reason,
-    tcp::State::{SynReceived, SynSent},
+    tcp::{
+        Flags,
+        State::{SynReceived, SynSent},
+    },
 };
 
 use crate::{
@@ -50,7 +54,7 @@ struct Connection {
     fin_again: bool,
     /// Both ends have sent a SYN without an ACK.
     simultaneous: bool,
-    /// An end has sent another SYN, with a lower number, or another SYN-ACK.
+    /// An end has sent another SYN, or another SYN-ACK.
     renewed: bool,
     /// The lasting difference that both have about it.
     since: Option<Since>,
@@ -126,7 +130,10 @@ impl Court {
     /// As [`Kernel::packet`].
     pub fn packet(&mut self, packet: &Packet, name: &str) -> Result<bool> {
         let theirs = self.kernel.packet(packet)?;
-        let ours = self.brain.packet(&packet.frame(ROUTER_MAC, 0));
+        let (low, ends) = ends(packet);
+        let ours = self
+            .brain
+            .packet(&packet.frame(ROUTER_MAC, 0), 2 + u32::from(low));
         self.packets += 1;
         match theirs.verdict {
             Verdict::Invalid => self.invalid += 1,
@@ -136,7 +143,6 @@ impl Court {
         if ours.refused() {
             *self.refused.entry(ours.reason.as_str()).or_default() += 1;
         }
-        let (low, ends) = ends(packet);
         let connection = self.connections.entry(ends).or_insert_with(|| {
             self.seen += 1;
             Connection::default()
@@ -280,7 +286,8 @@ impl Connection {
         if anew {
             self.fin_again = false;
             self.simultaneous = false;
-            self.renewed = false;
+            // A restart is by the other of two SYNs.
+            self.renewed &= ours.reason == Reason::FlowRestarted;
             // Whatever they thought of the old connection, both have a new one.
             let theirs_too = matches!(
                 (before.label, after.label),
@@ -291,15 +298,12 @@ impl Connection {
                 self.since = None;
             }
         }
-        self.fin_again |= ours.reason == Reason::FinRetransmit;
-        let lower = ours
-            .before
-            .is_some_and(|flow| !ours.segment.end().after(flow.ends[ours.sender].end));
-        self.renewed |= match ours.reason {
-            Reason::SynAckRenewed => true,
-            Reason::SynRenewed => lower,
-            _ => false,
-        };
+        self.fin_again |= ours.segment.flags.has(Flags::FIN)
+            && !ours.refused()
+            && ours
+                .before
+                .is_some_and(|flow| flow.ends[ours.sender].has(end_flags::FIN));
+        self.renewed |= matches!(ours.reason, Reason::SynRenewed | Reason::SynAckRenewed);
         self.simultaneous |= matches!(ours.pair(), Some([SynSent, SynSent] | [SynReceived, _]));
     }
 

@@ -2,7 +2,7 @@
 //! out.
 
 use tracker_common::{
-    abi::{Endpoint, INITIATOR, end_flags},
+    abi::{Endpoint, INITIATOR, Origin, end_flags, flow_flags},
     reason::Reason,
     tcp::{
         Flags,
@@ -20,6 +20,8 @@ use crate::{
 pub enum Right {
     /// The tracker: the RFC says so.
     Tracker,
+    /// Conntrack: the RFC says so.
+    Conntrack,
     /// The RFC leaves it to a middlebox, or to either end.
     Both,
 }
@@ -51,7 +53,7 @@ pub struct Case {
     pub after: Entry,
     /// Both ends of the connection have sent a SYN without an ACK.
     pub simultaneous: bool,
-    /// An end has sent another SYN, with a lower number, or another SYN-ACK.
+    /// An end has sent another SYN, or another SYN-ACK.
     pub renewed: bool,
 }
 
@@ -364,31 +366,28 @@ pub const DIFFERENCES: &[Difference] = &[
                  the SYN before it",
     },
     Difference {
-        name: "renewed",
+        name: "one_of_two_syns",
         holds: |case| {
             matches!(case.kind, States | OnlyConntrackRefuses)
                 && case.renewed
-                && case.stayed()
-                && case.among(&[Reason::SynRenewed, Reason::SynAckRenewed, Reason::Tracked])
+                && matches!(
+                    case.before.label,
+                    Label::SynSent | Label::SynSent2 | Label::SynRecv
+                )
+                && case.among(&[
+                    Reason::Tracked,
+                    Reason::SynRenewed,
+                    Reason::SynAckRenewed,
+                    Reason::SynRetransmit,
+                    Reason::FlowRestarted,
+                    Reason::ResetClosed,
+                ])
         },
         lasts: true,
         right: Right::Tracker,
-        source: "conntrack goes on with the numbers of the first SYN-ACK, or of the higher SYN. RFC \
-                 9293 section 3.10.7.2, third: a SYN that comes to LISTEN may have any number, and \
-                 whichever came is the one that is acknowledged",
-    },
-    Difference {
-        name: "renewed_syn_of_two",
-        holds: |case| {
-            case.kind == OnlyConntrackRefuses
-                && case.is(Reason::SynRenewed)
-                && case.before.label == Label::SynSent2
-        },
-        lasts: true,
-        right: Right::Both,
-        source: "in a simultaneous open conntrack holds an end's second SYN against the window of \
-                 the first. RFC 9293 section 3.10.7.3, fourth: which of two SYNs counts is for its \
-                 receiver, which has seen one of them, or both",
+        source: "of two SYNs conntrack goes on with the numbers of the higher one, of two SYN-ACKs with \
+                 those of the first. RFC 9293 section 3.10.7.2, third: a SYN that comes to LISTEN \
+                 may have any number; whichever came is the one that is acknowledged",
     },
     // SYNs on a connection.
     Difference {
@@ -491,6 +490,23 @@ pub const DIFFERENCES: &[Difference] = &[
                  none of the responder's. RFC 9293 section 3.5.1: the SYN-ACK that answers it \
                  proves that both ends began anew",
     },
+    Difference {
+        name: "restart_of_a_picked_up_connection",
+        holds: |case| {
+            case.kind == States
+                && case.is(Reason::SynAckOnLive)
+                && case.after.label == Label::SynRecv
+                && case
+                    .ours
+                    .before
+                    .is_some_and(|flow| flow.origin() == Origin::Pickup)
+        },
+        lasts: true,
+        right: Right::Conntrack,
+        source: "the SYN had the number of the segment by which the connection was picked up, so the \
+                 tracker takes it for a duplicate. RFC 9293 section 3.5.1: its answer proves that \
+                 both ends began anew",
+    },
     // RST.
     Difference {
         name: "reset_outside_the_window",
@@ -536,6 +552,39 @@ pub const DIFFERENCES: &[Difference] = &[
                  may be ahead",
     },
     Difference {
+        name: "reset_that_refuses_a_syn",
+        holds: |case| {
+            matches!(case.kind, States | OnlyConntrackRefuses)
+                && case.is(Reason::ResetClosed)
+                && case.flags().has(Flags::RST | Flags::ACK)
+                && case.closes()
+                && case
+                    .ours
+                    .before
+                    .is_some_and(|flow| flow.has(flow_flags::SYN_ON_LIVE))
+        },
+        lasts: true,
+        right: Right::Tracker,
+        source: "an RST that acknowledges a SYN which had passed on the connection: conntrack believes it \
+                 of the initiator's SYN, and if nothing came between. RFC 9293 section 3.5.1: its \
+                 sender knows nothing of the connection",
+    },
+    Difference {
+        name: "reset_in_time_wait",
+        holds: |case| {
+            case.kind == States
+                && case.is(Reason::AfterClose)
+                && case.flags().has(Flags::RST)
+                && case.was_over()
+                && case.moved_nothing()
+                && case.before.label == Label::TimeWait
+        },
+        lasts: true,
+        right: Right::Both,
+        source: "conntrack goes from TIME_WAIT to CLOSE. RFC 1337 section 3: an RST in TIME-WAIT is \
+                 better ignored, or old duplicates end it early",
+    },
+    Difference {
         name: "closed_is_remembered",
         holds: |case| {
             case.kind != Memory
@@ -551,9 +600,26 @@ pub const DIFFERENCES: &[Difference] = &[
                  3.10.7.1: it is a segment to a closed connection",
     },
     Difference {
-        name: "handshake_goes_on_after_a_reset",
+        name: "duplicate_of_the_opening_syn",
         holds: |case| {
             case.kind == States
+                && case.among(&[Reason::AfterClose, Reason::SynInTimeWait])
+                && case.ours.segment.is_syn()
+                && case.after.label == Label::SynSent
+                && case
+                    .ends()
+                    .is_some_and(|(me, _)| case.ours.segment.seq.0 == me.isn.0)
+        },
+        lasts: true,
+        right: Right::Both,
+        source: "after the end conntrack opens a new entry by a SYN with the number of the one that \
+                 opened the connection. RFC 9293 section 3.4.1: new connections have new numbers, \
+                 so it is a duplicate; if it is answered (section 3.5, figure 8), the answer tells",
+    },
+    Difference {
+        name: "handshake_goes_on_after_a_reset",
+        holds: |case| {
+            matches!(case.kind, States | OnlyConntrackRefuses)
                 && case.closed_before()
                 && case.among(&[Reason::Tracked, Reason::SynAckRetransmit])
                 && case.acknowledges_syn()
@@ -591,6 +657,24 @@ pub const DIFFERENCES: &[Difference] = &[
                  FIN carries both numbers like any other segment",
     },
     // Numbers.
+    Difference {
+        name: "window_of_the_syn",
+        holds: |case| {
+            case.kind == OnlyConntrackRefuses
+                && case.before.label == Label::SynRecv
+                && !case.original()
+                && case.is_plain()
+                && case.among(&[Reason::Tracked, Reason::AckTooOld])
+                && case
+                    .ends()
+                    .is_some_and(|(me, _)| !case.ours.segment.seq.after(me.max_end))
+        },
+        lasts: true,
+        right: Right::Tracker,
+        source: "before the third ACK conntrack lets a responder send beyond its SYN-ACK only with a \
+                 fresh acknowledgement. RFC 9293 section 3.10.7.2, third, and 3.10.7.4, first: the \
+                 window of the SYN counts",
+    },
     Difference {
         name: "old_segment_moves_nothing",
         holds: |case| {
@@ -746,7 +830,7 @@ pub const DIFFERENCES: &[Difference] = &[
                 && case.moved_nothing()
                 && case
                     .ends()
-                    .is_some_and(|(me, _)| case.ours.segment.end().before(me.end))
+                    .is_some_and(|(me, _)| !case.ours.segment.end().after(me.end))
         },
         lasts: true,
         right: Right::Both,

@@ -24,8 +24,9 @@ pub fn labels(pair: Option<[State; 2]>, fin_again: bool) -> &'static [Label] {
         (Closed, Closed) => &[Label::Close, Label::Gone],
         (SynSent, Listen) | (Listen, SynSent) => &[Label::SynSent],
         (SynSent, SynSent) => &[Label::SynSent2],
-        // The ACK that opens one end is not always what opens the other.
-        (SynReceived, Established) | (Established, SynReceived) => {
+        // The ACK that opens one end is not always what opens the other; and in a
+        // simultaneous open any ACK of the first end opens conntrack's entry.
+        (SynReceived, Established) | (Established, SynReceived) | (SynReceived, SynSent) => {
             &[Label::SynRecv, Label::Established]
         }
         (SynReceived, _) | (_, SynReceived) if !sent_fin(a) && !sent_fin(b) => &[Label::SynRecv],

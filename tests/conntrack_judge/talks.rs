@@ -291,6 +291,9 @@ impl Writer<'_> {
                     }
                     self.sides[to as usize].window = open;
                     self.say(to, ACK, 0);
+                    // What the probes carried, and the receiver did not take.
+                    self.say(from, PUSH, 1);
+                    self.say(to, ACK, 0);
                     name = "a full window";
                 }
                 // A segment lost behind us: selective acknowledgements, then

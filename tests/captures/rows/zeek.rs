@@ -200,10 +200,12 @@ pub const ROWS: &[Row] = &[
         )
     },
     Row {
-        flows: &[(1, SynSent, Listen)],
-        why: "Zeek and conntrack verify checksums; the tracker does so only where it is told to, \
-              since many captures and virtual links carry them unfinished",
-        ..Row::new("zeek__tcp__syn-bad.pcap", "a SYN with a wrong checksum")
+        verified: true,
+        refused: &[("bad_checksum", 1)],
+        ..Row::new(
+            "zeek__tcp__syn-bad.pcap",
+            "a SYN with a wrong checksum, where checksums are verified: it opens nothing",
+        )
     },
     Row {
         flows: &[(1, SynSent, SynReceived)],
