@@ -289,7 +289,7 @@ async fn client(play: Arc<Play>, reports: Sender<Report>) {
                     sleep(REST).await;
                 }
                 report(&play, Who::Client, &reports, async {
-                    let stream = connect(plan, Who::Client).await.context("connecting")?;
+                    let stream = connect_again(plan).await.context("connecting")?;
                     conversation(stream, Who::Client, &play).await
                 })
                 .await;
@@ -328,6 +328,26 @@ async fn conversation(stream: TcpStream, who: Who, play: &Play) -> Result<Ended>
         None => Ok(Ended::Closed),
         Some(stream) => Ok(Ended::Open(stream.into_std().context("keeping a socket")?)),
     }
+}
+
+/// Connects, and tries again while the port is still held by what was before:
+/// by a FIN that was lost, or by a TIME-WAIT that began late.
+async fn connect_again(plan: &Plan) -> std::io::Result<TcpStream> {
+    const TRIES: u32 = 30;
+    for _ in 1..TRIES {
+        match connect(plan, Who::Client).await {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::AddrInUse | ErrorKind::AddrNotAvailable
+                ) =>
+            {
+                sleep(REST).await;
+            }
+            result => return result,
+        }
+    }
+    connect(plan, Who::Client).await
 }
 
 async fn connect(plan: &Plan, who: Who) -> std::io::Result<TcpStream> {

@@ -151,6 +151,10 @@ impl Carrier {
             time += self.part_of(jitter);
             shared.account.reordered += 1;
         }
+        // A second SYN with data may make a second connection of it (RFC 7413
+        // section 2.1), which nobody wants: only what TCP copes with.
+        let once = segment(bare).is_some_and(|segment| segment.opens_with_data);
+        let (repeated, late) = if once { (0, 0) } else { (repeated, late) };
         if self.happens(repeated) {
             let again = time + self.part_of(jitter);
             self.enqueue(again, to, frame);
@@ -197,14 +201,15 @@ impl Carrier {
     }
 
     fn note_loss(&self, shared: &mut Shared, from: usize, frame: &[u8]) {
-        let Some((way, is_reset, is_fin)) = segment(frame) else {
+        let Some(segment) = segment(frame) else {
             return;
         };
-        if is_reset {
-            shared.lost.resets.insert(way);
+        if segment.is_reset {
+            shared.lost.resets.insert(segment.way);
         }
-        if is_fin {
-            shared.lost.fins.insert((way, from == self.captured));
+        if segment.is_fin {
+            let seen = from == self.captured;
+            shared.lost.fins.insert((segment.way, seen));
         }
     }
 
@@ -217,8 +222,16 @@ impl Carrier {
     }
 }
 
-/// The addresses of a segment, and whether it carries RST and FIN.
-fn segment(frame: &[u8]) -> Option<(Way, bool, bool)> {
+/// What matters of a TCP segment.
+struct Segment {
+    way: Way,
+    is_reset: bool,
+    is_fin: bool,
+    opens_with_data: bool,
+}
+
+/// The TCP segment in a frame.
+fn segment(frame: &[u8]) -> Option<Segment> {
     let packet = SlicedPacket::from_ethernet(frame).ok()?;
     let Some(TransportSlice::Tcp(tcp)) = &packet.transport else {
         return None;
@@ -238,5 +251,10 @@ fn segment(frame: &[u8]) -> Option<(Way, bool, bool)> {
         SocketAddr::new(from, tcp.source_port()),
         SocketAddr::new(to, tcp.destination_port()),
     );
-    Some((way, tcp.rst(), tcp.fin()))
+    Some(Segment {
+        way,
+        is_reset: tcp.rst(),
+        is_fin: tcp.fin(),
+        opens_with_data: tcp.syn() && !tcp.payload().is_empty(),
+    })
 }
