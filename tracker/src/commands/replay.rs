@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, bail};
 use tracker_common::{
     abi::{self, Cause, Live, Role, switches},
     reason::Reason,
@@ -58,7 +58,7 @@ pub fn replay(args: &ReplayArgs, out: &mut impl Write, colours: bool) -> Result<
         }
         match read(path, &mut replay, &mut report) {
             Ok(()) => {}
-            Err(Stop::Fault(fault)) => faults.push(anyhow!(fault).context(name(path))),
+            Err(Stop::File(error)) => faults.push(error.context(name(path))),
             Err(Stop::Failed(error)) => failed = Some(error.context(name(path))),
         }
         let last = failed.is_some() || index + 1 == args.files.len();
@@ -98,14 +98,14 @@ fn live(args: &ReplayArgs) -> Live {
 /// What ends the reading of a file before its end.
 enum Stop {
     /// The file.
-    Fault(Fault),
+    File(anyhow::Error),
     /// Something else.
     Failed(anyhow::Error),
 }
 
 impl From<Fault> for Stop {
     fn from(fault: Fault) -> Self {
-        Self::Fault(fault)
+        Self::File(fault.into())
     }
 }
 
@@ -124,6 +124,10 @@ fn name(path: &Path) -> String {
     }
 }
 
+fn open(path: &Path) -> Result<File> {
+    File::open(path).context("cannot open it")
+}
+
 /// Lets the packets of one file pass.
 fn read<W: Write>(
     path: &Path,
@@ -133,9 +137,9 @@ fn read<W: Write>(
     let (input, length): (Box<dyn Read>, _) = if path.as_os_str() == "-" {
         (Box::new(io::stdin().lock()), None)
     } else {
-        let file = File::open(path).context("cannot open it")?;
-        let length = file.metadata().context("cannot examine it")?.len();
-        (Box::new(file), (length > 0).then_some(length))
+        let file = open(path).map_err(Stop::File)?;
+        let length = file.metadata().ok().map(|data| data.len());
+        (Box::new(file), length.filter(|&length| length > 0))
     };
     let mut progress = Progress::new(length, report.args.trace);
     let mut capture = Capture::open(input)?;
