@@ -5,9 +5,10 @@ use tracker_tests::{
     agent::Tracker,
     connection::Connection,
     flow,
+    frames::Crowd,
     spoof::{Segment, Spoofer},
     state::State,
-    topology::{Placement, Topology},
+    topology::{Family, Placement, Topology},
     wait::eventually,
 };
 
@@ -143,6 +144,29 @@ fn a_flow_remembers_its_states_and_what_was_refused() {
     );
     let csv = tracker.ask(&["list", "--details", "-o", "csv"]).unwrap();
     assert!(csv.contains(",beyond_window,initiator,"), "{csv}");
+    tracker.stop().unwrap();
+}
+
+/// More than one request to the kernel brings, fewer than it remembers.
+#[test]
+fn the_histories_of_thousands_of_flows_are_read() {
+    const FLOWS: u32 = 6000;
+    let topology = Topology::new(Placement::Gateway).unwrap();
+    let tracker = Tracker::start(&topology).unwrap();
+    let crowd = Crowd::new(&topology, Family::V4).unwrap();
+    crowd.open(0..FLOWS).unwrap();
+    let text = tracker.ask(&["list", "-d", "-o", "ndjson"]).unwrap();
+    let mut seen = 0;
+    for line in text.lines() {
+        let flow: Value = serde_json::from_str(line).unwrap();
+        let history = flow["history"].as_array().unwrap();
+        assert_eq!(history.len(), 3, "{line}");
+        // These two are not to be had from the flow itself.
+        assert_eq!(history[1]["responder"], "SYN_RECEIVED", "{line}");
+        assert_eq!(history[2]["reason"], "tracked", "{line}");
+        seen += 1;
+    }
+    assert_eq!(seen, FLOWS);
     tracker.stop().unwrap();
 }
 
