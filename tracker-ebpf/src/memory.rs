@@ -44,13 +44,13 @@ pub fn step(event: &Event, outcome: &Outcome, context: &Context, drafts: &mut Dr
     drafts.history.steps[History::place(before)] = previous;
     drafts.history.steps[History::place(outcome.seq)] = step;
     // Without room the flow has no history, which its readers are told.
-    let _ = HISTORY.insert(event.flow, drafts.history, BPF_ANY.into());
+    let _ = HISTORY.insert(&event.flow, &drafts.history, BPF_ANY.into());
 }
 
 /// Keeps what was refused and why.
 #[inline(never)]
 pub fn refusal(
-    flow: FlowId,
+    flow: &FlowId,
     packet: &Packet,
     outcome: &Outcome,
     context: &Context,
@@ -67,20 +67,20 @@ pub fn refusal(
         length: packet.segment.length(),
         bound: outcome.bound,
     };
-    let _ = REFUSALS.insert(flow, drafts.refusal, BPF_ANY.into());
+    let _ = REFUSALS.insert(flow, &drafts.refusal, BPF_ANY.into());
 }
 
 /// Keeps a SYN that passed on a live flow.
 #[inline(never)]
 pub fn pending(
-    flow: FlowId,
+    flow: &FlowId,
     packet: &Packet,
     outcome: &Outcome,
     context: &Context,
     drafts: &mut Drafts,
 ) {
     drafts.pending = PendingSyn::of(&packet.segment, outcome.sender, context.micros);
-    let _ = PENDING_SYNS.insert(flow, drafts.pending, BPF_ANY.into());
+    let _ = PENDING_SYNS.insert(flow, &drafts.pending, BPF_ANY.into());
 }
 
 /// Looks for the SYN that a segment may answer, and tells the brain.

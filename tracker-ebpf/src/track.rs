@@ -133,10 +133,10 @@ pub fn track(scratch: &mut Scratch, seen: &Seen) -> Reason {
                     return outcome.reason;
                 }
                 if outcome.remember != 0 {
-                    memory::pending(event.flow, packet, outcome, context, drafts);
+                    memory::pending(&event.flow, packet, outcome, context, drafts);
                 }
                 if outcome.reason.refuses() {
-                    memory::refusal(event.flow, packet, outcome, context, drafts);
+                    memory::refusal(&event.flow, packet, outcome, context, drafts);
                 }
                 return outcome.reason;
             }

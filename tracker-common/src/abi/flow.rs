@@ -171,6 +171,10 @@ impl Path {
 
     const LEAVES: u16 = 1 << 15;
 
+    /// Of a packet that comes in at the loopback device, whose index is 1 in
+    /// every namespace.
+    pub const LOOPBACK: Self = Self::new(1, 0, 0);
+
     /// Whether anything was seen yet.
     #[inline(always)]
     #[must_use]
@@ -514,6 +518,12 @@ impl Flow {
     pub(crate) const fn doubt_mask(&self, side: u32) -> u8 {
         let bit = self.ends[RESPONDER].tally >> (Self::DISPROVED.trailing_ones() + side) & 1;
         0_u8.wrapping_sub(bit)
+    }
+
+    /// Ends the doubt about `ends[side]`.
+    #[inline(always)]
+    pub const fn end_doubt(&mut self, side: usize) {
+        self.ends[RESPONDER].tally &= !((Self::DISPROVED + 1) << (side & 1));
     }
 
     /// Ends all doubt.

@@ -5,7 +5,7 @@ use super::{
     Bits, Context, Flags, Options, Segment, Sent, State, check, check::newer, reset, sending,
 };
 use crate::{
-    abi::{Bound, Endpoint, Flow, Live, end_flags, flow_flags, switches},
+    abi::{Bound, Endpoint, Flow, Live, Path, end_flags, flow_flags, switches},
     reason::Reason,
 };
 
@@ -26,7 +26,8 @@ impl Judgement {
     pub const REPLACE: u8 = 9;
 
     /// The segment acknowledges [`Context::pending`], a SYN-ACK, whose numbers
-    /// are taken before it moves its ends by the column [`Sent::Ack`].
+    /// are taken before it moves its ends by the column in the low half:
+    /// [`Sent::Ack`], or [`Sent::Fin`], which is two more.
     pub const ADOPT: u8 = 0x10 | Sent::Ack as u8;
 
     /// See [`Judgement::LEAVE`].
@@ -110,9 +111,9 @@ pub fn judge(
         // The third ACK must acknowledge the SYN of the responder (RFC 9293
         // section 3.10.7.4, fifth), else anybody who can send completes a
         // handshake.
-        if !acks_syn && context.pending.taken_by(sender, segment.ack) && seq_is_next(me, segment) {
+        if !acks_syn && context.pending.taken_by(sender, segment.ack) && is_first(me, segment) {
             return Judgement {
-                sent: Judgement::ADOPT,
+                sent: Judgement::ADOPT + 2 * u8::from(flags.has(Flags::FIN)),
                 reason: Reason::Tracked as u8,
             };
         }
@@ -171,10 +172,10 @@ pub fn judge(
     Judgement { sent, reason }
 }
 
-/// Whether a segment without FIN starts where its sender's last one ended.
+/// Whether a segment lies in the first window behind its sender's SYN.
 #[inline(always)]
-const fn seq_is_next(me: &Endpoint, segment: &Segment) -> bool {
-    segment.seq.0 == me.end.0 && !segment.flags.has(Flags::FIN)
+const fn is_first(me: &Endpoint, segment: &Segment) -> bool {
+    segment.seq.after(me.isn) && !segment.seq.after(me.max_end)
 }
 
 /// What is wrong about a segment with FIN, or of an endpoint that has sent one:
@@ -293,9 +294,13 @@ fn judge_syn_ack(
         if mine.is(State::SynReceived) && same {
             return Judgement::take(Sent::SynAck, Reason::SynAckRetransmit);
         }
-        // A stateless responder (SYN cookies) chooses anew for every SYN; who had
-        // given up calling may be called; or somebody forges. The ACK will tell
-        // which number was taken.
+        // Who had given up calling may be called: the SYN before, which nobody
+        // acknowledged, counts no more.
+        if mine.is(State::SynSent) && waited_for {
+            return Judgement::take(Sent::SynAck, Reason::SynAckRenewed);
+        }
+        // A stateless responder (SYN cookies) chooses anew for every SYN; or
+        // somebody forges. The ACK will tell which number was taken.
         if waited_for {
             return Judgement::leave(Reason::SynAckRenewed);
         }
@@ -316,6 +321,10 @@ fn judge_syn_ack(
 #[inline(always)]
 pub const fn is_on_path(flow: &Flow, side: usize, context: &Context) -> bool {
     let own = flow.paths[side & 1];
+    // Nobody from afar sends there.
+    if context.path.differs(Path::LOOPBACK) == 0 {
+        return true;
+    }
     if own.is_known() {
         own.differs(context.path) == 0
     } else {
@@ -328,7 +337,9 @@ pub const fn is_on_path(flow: &Flow, side: usize, context: &Context) -> bool {
 /// flow whose handshake was not seen, the number is that of any segment.
 #[inline(always)]
 const fn opened_by(flow: &Flow, me: &Endpoint, segment: &Segment) -> bool {
-    segment.seq.0 == me.isn.0 && !flow.is_unanchored()
+    // `begin` leaves no window at 0.
+    let called = me.max_window != 0;
+    segment.seq.0 == me.isn.0 && called && !flow.is_unanchored()
 }
 
 /// Whether a segment that leaves for `reason` is a SYN or SYN-ACK of `me` that

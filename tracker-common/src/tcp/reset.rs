@@ -145,8 +145,16 @@ pub fn revive(flow: &mut Flow, me: usize, segment: &Segment, acks_syn: bool) {
         syn
     };
     let proved = segment.flags.0 & (Flags::ACK | Flags::RST) == Flags::ACK && acks_syn;
-    if closed && flow.has(held::HALF_OPEN) && goes_on && proved {
-        let responder = if answered {
+    // Who refused a call may call, and be answered by the caller, who has not
+    // heard of the refusal yet.
+    let calls = segment.is_syn() && me == RESPONDER;
+    if closed && flow.has(held::HALF_OPEN) && (goes_on && proved || calls) {
+        // A responder's SYN-ACK after an RST begins anew, whatever came before.
+        let responder = if syn && me == RESPONDER {
+            State::Listen
+        } else if responder.has(end_flags::FIN) {
+            State::FinWait1
+        } else if answered {
             State::SynReceived
         } else if called {
             State::SynSent

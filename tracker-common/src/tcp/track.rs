@@ -129,6 +129,7 @@ pub fn meet(
     let me = sender & 1;
     let peer = me ^ 1;
     let segment = &segment.veiled(context.veil);
+    timeout::settle_doubts(flow, context.now);
     let before = flow.bits();
     outcome.before = before;
     outcome.after = before;
@@ -144,7 +145,6 @@ pub fn meet(
         low: 0,
         high: 0,
     };
-    timeout::settle_doubts(flow, context.now);
     if timeout::expired_veiled(flow, context.now, live, context.veil) {
         outcome.replace = 1;
         return;
@@ -177,7 +177,7 @@ pub fn meet(
         close(flow, me, peer);
         0
     } else {
-        if judgement.sent == Judgement::ADOPT {
+        if judgement.sent & Judgement::ADOPT == Judgement::ADOPT {
             adopt(flow, me, peer, context);
         }
         // [`Judgement::ADOPT`] has the low bits of its column.
@@ -281,7 +281,8 @@ fn take(
     reason: Reason,
     context: &Context,
 ) -> u16 {
-    let cell = sending(flow.ends[me].bits().veiled(context.veil), sent);
+    let mine = flow.ends[me].bits().veiled(context.veil);
+    let cell = sending(mine, sent);
     let mut releasable = 0;
     // An old ACK from before the SYN acknowledges nothing of this connection.
     let acknowledges = segment.flags.has(Flags::ACK)
@@ -303,8 +304,12 @@ fn take(
         } else {
             Received::AckOfSyn
         };
-        let next = arriving(receiver.bits(), (received as u8).wrapping_add(context.veil)).next();
+        let theirs = receiver.bits();
+        let next = arriving(theirs, (received as u8).wrapping_add(context.veil)).next();
         flow.ends[peer].set_bits(next);
+        if next.number() != theirs.number() {
+            flow.end_doubt(peer);
+        }
         open_window(flow, me, peer, segment);
     }
     if segment.flags.has(Flags::SYN) {
@@ -322,6 +327,10 @@ fn take(
     } else {
         next
     });
+    // The doubt was about another state.
+    if next.number() != mine.number() {
+        flow.end_doubt(me);
+    }
     let again = matches!(reason, Reason::FinRetransmit | Reason::SynAckRetransmit);
     if cell.is_back() | (again & flow.doubts(me)) {
         flow.doubt(me);
@@ -419,6 +428,9 @@ fn synchronize(
         unscale(flow);
     } else if me == INITIATOR {
         flow.ends[me].ack = Seq(context.micros.0);
+    } else {
+        // Nothing yet, and no number that could be taken for something.
+        flow.ends[me].ack = flow.ends[peer].isn;
     }
 }
 
@@ -477,9 +489,9 @@ fn open_window(flow: &mut Flow, me: usize, peer: usize, segment: &Segment) {
     } else {
         flow.ends[me].scale() & 0x0f
     };
-    let allowed = segment
-        .ack
-        .plus(u32::from(at_least_one(segment.window)) << shift);
+    // A closed window admits a probe of one octet (RFC 9293 section 3.8.6.1).
+    let window = u32::from(segment.window) << shift;
+    let allowed = segment.ack.plus(if window == 0 { 1 } else { window });
     // Nothing to compare with before the first one.
     let known = flow.ends[me].has(end_flags::SEEN);
     let end = &mut flow.ends[peer];
