@@ -56,14 +56,14 @@ pub enum Brain {
 }
 
 impl Brain {
-    /// Those that are broken.
-    pub const BROKEN: [Self; 6] = [
-        Self::ClosesOnAnyReset,
-        Self::TakesAnySynAck,
-        Self::TakesAnyAck,
-        Self::RefusesFinAgain,
-        Self::RefusesReceived,
-        Self::RestartsOnAnySyn,
+    /// Those that are broken, each with the scenario that must show it.
+    pub const BROKEN: [(Self, &str); 6] = [
+        (Self::ClosesOnAnyReset, "plain"),
+        (Self::TakesAnySynAck, "forge_at_client"),
+        (Self::TakesAnyAck, "forge_at_server"),
+        (Self::RefusesFinAgain, "early_fin"),
+        (Self::RefusesReceived, "loss"),
+        (Self::RestartsOnAnySyn, "loss"),
     ];
 }
 

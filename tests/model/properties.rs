@@ -3,8 +3,15 @@
 //!
 //! 1. **At rest** ([`at_rest`]): nothing on the way, nothing unacknowledged: the
 //!    tracker's pair of states is the endpoints' pair.
-//! 2. **Harmlessness** ([`honest_refused`], [`refused_arrives`], and the fair
-//!    runs of `fair`).
+//! 2. **Harmlessness**: whatever the tracker refuses, its receiver has no use
+//!    for: neither as it is when the tracker refuses it ([`honest_refused`]) nor
+//!    as it is when the segment arrives, since nothing is enforced
+//!    ([`refused_arrives`]). So dropping it takes no state and no octet out of
+//!    reach of either end. What it may take away is an answer: an ACK with
+//!    SND.NXT and RCV.NXT, or an RST, which tells its receiver nothing that the
+//!    next answer would not; these are counted (`refused_answered`), and that
+//!    every connection still comes to the same end is looked at from every point
+//!    at which nothing is on the way (`fair`).
 //! 3. **Forgeries** ([`forged`]): what the receiver discards or challenges moves
 //!    nothing.
 

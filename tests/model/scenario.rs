@@ -112,8 +112,8 @@ impl Size {
                 time: Duration::from_secs(8),
             },
             Self::Full => Limits {
-                states: 12_000_000,
-                time: Duration::from_secs(600),
+                states: 5_000_000,
+                time: Duration::from_secs(300),
             },
         }
     }
@@ -312,6 +312,16 @@ fn more() -> Vec<Scenario> {
             s.budget.aborts = [1, 1];
             s.budget.losses = 1;
             s.budget.sends = [0, 0];
+        }),
+        but(PLAIN, "begin_again_enforcing", |s| {
+            s.enforces = true;
+            s.budget.opens_active = [2, 0];
+            s.budget.opens_passive = [0, 2];
+            s.budget.aborts = [1, 1];
+            s.budget.losses = 1;
+            s.budget.sends = [0, 0];
+            s.budget.retransmissions = [1, 0];
+            s.place = Place::At(1);
         }),
         but(PLAIN, "narrow_in_the_middle", |s| {
             s.manners.iter_mut().for_each(|manner| {
