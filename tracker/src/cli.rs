@@ -156,14 +156,16 @@ pub struct StatsArgs {
 
 /// Arguments of `tracker replay`.
 #[derive(Args, Debug)]
-#[command(after_help = "Reads pcap (either byte order, micro- and nanoseconds) and pcapng; Ethernet, raw IP, Linux cooked \
+#[command(
+    after_help = "Reads pcap (either byte order, micro- and nanoseconds) and pcapng; Ethernet, raw IP, Linux cooked \
         and BSD loopback packets. What went wrong with a file comes after what was read of it.\n\n\
         Examples:\n  \
         tracker replay trace.pcap\n  \
         tracker replay --trace trace.pcap | grep refuse\n  \
         tracker replay --at expired -o ndjson trace.pcap | jq -r .responder.state\n  \
         tracker replay --continue trace.pcap0 trace.pcap1 trace.pcap2\n  \
-        zcat trace.pcap.gz | tracker replay -")]
+        zcat trace.pcap.gz | tracker replay -"
+)]
 pub struct ReplayArgs {
     /// Captures; `-` is stdin. Each begins with no flows, unless --continue.
     #[arg(required = true, value_name = "FILE")]
@@ -242,9 +244,8 @@ impl ReplayArgs {
     ///
     /// When arguments contradict each other.
     pub fn check(&self) -> Result<(), clap::Error> {
-        let conflict = |message: &str| {
-            Cli::command().error(clap::error::ErrorKind::ArgumentConflict, message)
-        };
+        let conflict =
+            |message: &str| Cli::command().error(clap::error::ErrorKind::ArgumentConflict, message);
         if self.trace && self.output == ListFormat::Csv {
             return Err(conflict(
                 "--trace cannot be written as csv, which has one kind of line: use ndjson",
@@ -381,16 +382,29 @@ mod tests {
 
     #[test]
     fn what_replay_cannot_do_is_wrong_usage() {
-        let replay = |line: &str| match Cli::try_parse_from(line.split(' ')).unwrap().command {
-            Command::Replay(args) => args.check(),
-            _ => panic!("{line}"),
+        let replay = |line: &str| {
+            let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+            let Command::Replay(args) = cli.command else {
+                panic!("{line} is another verb");
+            };
+            args.check()
         };
         assert!(replay("tracker replay - a --trace -o json").is_ok());
         for line in ["tracker replay a --trace -o csv", "tracker replay - a -"] {
             assert_eq!(replay(line).unwrap_err().exit_code(), 2, "{line}");
         }
-        for line in ["tracker replay", "tracker replay a --profile bsd", "tracker replay a --capacity 0"] {
-            assert_eq!(Cli::try_parse_from(line.split(' ')).unwrap_err().exit_code(), 2, "{line}");
+        for line in [
+            "tracker replay",
+            "tracker replay a --profile bsd",
+            "tracker replay a --capacity 0",
+        ] {
+            assert_eq!(
+                Cli::try_parse_from(line.split(' '))
+                    .unwrap_err()
+                    .exit_code(),
+                2,
+                "{line}"
+            );
         }
     }
 

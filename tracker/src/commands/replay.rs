@@ -151,7 +151,7 @@ fn read<W: Write>(
             progress.set(capture.position());
         }
         packets += 1;
-        let Some(record) = capture.next()? else {
+        let Some(record) = capture.next_packet()? else {
             return Ok(());
         };
         let judged = replay.packet(&record, |ended, at_ns| report.ended(&ended, at_ns))?;
@@ -218,10 +218,12 @@ impl<'a, W: Write> Report<'a, W> {
             writeln!(self.out, "{}:", name(path))?;
         }
         if self.listing.is_none() {
-            let format = match self.args.output {
-                // An array could not hold lines.
-                ListFormat::Json if self.args.trace => ListFormat::Ndjson,
-                format => format,
+            // An array could not hold the lines of packets.
+            let is_array = self.args.output == ListFormat::Json;
+            let format = if is_array && self.args.trace {
+                ListFormat::Ndjson
+            } else {
+                self.args.output
             };
             self.listing = Some(Listing::begin_of_captures(
                 format,

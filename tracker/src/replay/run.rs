@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use anyhow::{Context as _, Result};
-use tracker_common::{parse::Packet, reason::Reason, tcp::State};
+use tracker_common::{abi::Refusal, parse::Packet, reason::Reason, tcp::State};
 
 use super::{
     Beside, Clock, Ended, Id, Passage, Seen, Table,
@@ -93,6 +93,8 @@ pub struct Judged<'a> {
     pub packet: Option<&'a Packet>,
     /// Name and states of its flow after it, where it has one.
     pub flow: Option<(u64, [State; 2])>,
+    /// The numbers that did not fit, where it was refused for those.
+    pub refusal: Option<Refusal>,
 }
 
 /// Takes a flow that is over, and when that was on the capture's clock, ns since
@@ -197,6 +199,7 @@ impl Replay {
             reason: None,
             packet: None,
             flow: None,
+            refusal: None,
         };
         let before_ns = self.clock.now_ns();
         let now_ns = self.clock.advance(record.time_ns);
@@ -244,10 +247,12 @@ impl Replay {
         judged.reason = Some(reason);
         if let Some(id) = id {
             judged.packet = Some(self.table.packet());
-            judged.flow = self.table.get(&id).map(|entry| {
-                let flow = &entry.flow;
-                (flow.id().0, flow.states())
-            });
+            if let Some(entry) = self.table.get(&id) {
+                judged.flow = Some((entry.flow.id().0, entry.flow.states()));
+                if reason.refuses() {
+                    judged.refusal = entry.refusal.as_deref().copied();
+                }
+            }
         }
         Ok(judged)
     }

@@ -288,7 +288,7 @@ fn a_line_tells_what_a_packet_is_and_what_became_of_it() {
     5 1.000000 198.51.100.1:80 > 192.0.2.1:40000 [F.] seq 301 ack 111 win 1000 len 0: accept tracked, ESTABLISHED FIN_WAIT1
     6 1.250000 192.0.2.1:40000 > 198.51.100.1:80 [F.] seq 111 ack 302 win 1000 len 0: accept tracked, LAST_ACK FIN_WAIT2
     7 1.500000 198.51.100.1:80 > 192.0.2.1:40000 [.] seq 302 ack 112 win 1000 len 0: accept tracked, CLOSE TIME_WAIT
-    8 2.000000 192.0.2.1:40000 > 198.51.100.1:80 [R] seq 9999999 win 1000 len 0: refuse reset_outside_window, CLOSE TIME_WAIT
+    8 2.000000 192.0.2.1:40000 > 198.51.100.1:80 [R] seq 9999999 win 1000 len 0: refuse reset_outside_window, CLOSE TIME_WAIT; an RST of the initiator has the sequence number 9999999, outside the responder's window, 112 to 1112 (RFC 5961 3)
     9 2.000000 198.51.100.1:80 > 192.0.2.1:40000 [S.] seq 1 ack 1 win 1000 len 0: note syn_ack_on_live, CLOSE TIME_WAIT
     10 2.000000 [101:101:101:101:101:101:101:101]:5 > [202:202:202:202:202:202:202:202]:6 [S] seq 7 win 8 len 0: accept flow_opened, SYN_SENT LISTEN
     11 1000.000000 30 octets: accept not_ip
@@ -312,12 +312,12 @@ fn an_object_tells_the_same() {
     let text = String::from_utf8(out).unwrap();
     for line in text.lines() {
         let object: serde_json::Value = serde_json::from_str(line).unwrap();
-        assert_eq!(object.as_object().unwrap().len(), 20);
+        assert_eq!(object.as_object().unwrap().len(), 21);
     }
     insta::assert_snapshot!(text, @r#"
-    {"packet":1,"offset":24,"time":"2023-11-14T22:13:20.123456789Z","elapsed_ns":0,"length":40,"captured":40,"source":{"addr":"192.0.2.1","port":40000},"destination":{"addr":"198.51.100.1","port":80},"vlan":null,"vlan_inner":null,"flags":"S","seq":100,"ack":null,"window":1000,"payload":0,"class":"accept","reason":"flow_opened","initiator_state":"SYN_SENT","responder_state":"LISTEN","id":"d40fceeb00000001"}
-    {"packet":2,"offset":24,"time":"2023-11-14T22:13:20.123456789Z","elapsed_ns":0,"length":40,"captured":40,"source":null,"destination":null,"vlan":null,"vlan_inner":null,"flags":null,"seq":null,"ack":null,"window":null,"payload":null,"class":null,"reason":null,"initiator_state":null,"responder_state":null,"id":null}
-    {"packet":3,"offset":24,"time":"2023-11-14T22:13:20.123456789Z","elapsed_ns":0,"length":30,"captured":30,"source":null,"destination":null,"vlan":null,"vlan_inner":null,"flags":null,"seq":null,"ack":null,"window":null,"payload":null,"class":"accept","reason":"not_ip","initiator_state":null,"responder_state":null,"id":null}
+    {"packet":1,"offset":24,"time":"2023-11-14T22:13:20.123456789Z","elapsed_ns":0,"length":40,"captured":40,"source":{"addr":"192.0.2.1","port":40000},"destination":{"addr":"198.51.100.1","port":80},"vlan":null,"vlan_inner":null,"flags":"S","seq":100,"ack":null,"window":1000,"payload":0,"class":"accept","reason":"flow_opened","initiator_state":"SYN_SENT","responder_state":"LISTEN","id":"d40fceeb00000001","why":null}
+    {"packet":2,"offset":24,"time":"2023-11-14T22:13:20.123456789Z","elapsed_ns":0,"length":40,"captured":40,"source":null,"destination":null,"vlan":null,"vlan_inner":null,"flags":null,"seq":null,"ack":null,"window":null,"payload":null,"class":null,"reason":null,"initiator_state":null,"responder_state":null,"id":null,"why":null}
+    {"packet":3,"offset":24,"time":"2023-11-14T22:13:20.123456789Z","elapsed_ns":0,"length":30,"captured":30,"source":null,"destination":null,"vlan":null,"vlan_inner":null,"flags":null,"seq":null,"ack":null,"window":null,"payload":null,"class":"accept","reason":"not_ip","initiator_state":null,"responder_state":null,"id":null,"why":null}
     "#);
 }
 

@@ -14,7 +14,7 @@ use tracker_common::{
 };
 
 use super::Judged;
-use crate::view::text;
+use crate::view::{refusal::Sentence, text};
 
 /// The control bits in the order and with the letters of tcpdump.
 const LETTERS: [(u8, char); 8] = [
@@ -84,6 +84,9 @@ pub fn line(out: &mut impl Write, judged: &Judged<'_>) -> io::Result<()> {
             initiator.netstat_name(),
             responder.netstat_name()
         )?;
+    }
+    if let Some(refusal) = &judged.refusal {
+        write!(out, "; {}", Sentence(refusal))?;
     }
     out.write_all(b"\n")
 }
@@ -173,13 +176,19 @@ pub fn object(out: &mut impl Write, judged: &Judged<'_>) -> io::Result<()> {
         None => out.write_all(b"\"class\":null,\"reason\":null,")?,
     }
     match judged.flow {
-        Some((id, [initiator, responder])) => writeln!(
+        Some((id, [initiator, responder])) => write!(
             out,
-            "\"initiator_state\":\"{}\",\"responder_state\":\"{}\",\"id\":\"{id:016x}\"}}",
+            "\"initiator_state\":\"{}\",\"responder_state\":\"{}\",\"id\":\"{id:016x}\",\"why\":",
             initiator.rfc_name(),
             responder.rfc_name()
-        ),
-        None => out.write_all(b"\"initiator_state\":null,\"responder_state\":null,\"id\":null}\n"),
+        )?,
+        None => out
+            .write_all(b"\"initiator_state\":null,\"responder_state\":null,\"id\":null,\"why\":")?,
+    }
+    match &judged.refusal {
+        // Our own sentences hold nothing that JSON would escape.
+        Some(refusal) => writeln!(out, "\"{}\"}}", Sentence(refusal)),
+        None => out.write_all(b"null}\n"),
     }
 }
 

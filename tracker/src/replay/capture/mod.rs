@@ -115,8 +115,7 @@ impl<R: Read> Capture<R> {
     ///
     /// When the file is cut off, is damaged, or cannot be read. There is nothing
     /// behind an error.
-    // No `Iterator`: what it gives lies in its buffer.
-    pub fn next(&mut self) -> Result<Option<Record<'_>>, Fault> {
+    pub fn next_packet(&mut self) -> Result<Option<Record<'_>>, Fault> {
         self.source.consume(std::mem::take(&mut self.behind));
         let found = match &mut self.format {
             Format::Pcap(pcap) => pcap.next(&mut self.source)?,

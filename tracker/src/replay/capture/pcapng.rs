@@ -176,7 +176,7 @@ impl PcapNg {
             self.order(source)?;
         }
         let size = source.array(4).map_or(0, |raw| self.number(raw));
-        if !(SHORTEST..=LONGEST).contains(&size) || size % 4 != 0 {
+        if !(SHORTEST..=LONGEST).contains(&size) || !size.is_multiple_of(4) {
             return Err(damaged(
                 source.offset(),
                 &format!("a block of {size} octets cannot be"),
