@@ -19,7 +19,7 @@ use tracker_common::{
 
 use crate::{
     brain::{Brain, Ours},
-    differences::{Case, DIFFERENCES, Difference, Kind},
+    differences::{self, Case, Difference, Kind},
     kernel::{Entry, Kernel, Label, Verdict},
     labels::labels,
     packet::{Judged, Packet, ROUTER_MAC},
@@ -68,6 +68,7 @@ pub struct Court {
     brain: Brain,
     loose: bool,
     connections: HashMap<[(IpAddr, u16); 2], Connection>,
+    known: Vec<&'static Difference>,
     tallies: Vec<Tally>,
     /// Packets judged.
     pub packets: u64,
@@ -91,12 +92,14 @@ impl Court {
     ///
     /// As [`Kernel::new`].
     pub fn new() -> Result<Self> {
+        let known: Vec<&Difference> = differences::all().collect();
         Ok(Self {
             kernel: Kernel::new()?,
             brain: Brain::new(true),
             loose: true,
             connections: HashMap::new(),
-            tallies: vec![Tally::default(); DIFFERENCES.len()],
+            tallies: vec![Tally::default(); known.len()],
+            known,
             packets: 0,
             seen: 0,
             invalid: 0,
@@ -160,11 +163,11 @@ impl Court {
             simultaneous: connection.simultaneous,
             renewed: connection.renewed,
         };
-        let known = DIFFERENCES.iter().position(|known| (known.holds)(&case));
+        let known = self.known.iter().position(|known| (known.holds)(&case));
         if let Some(index) = known {
             self.tallies[index].packets += u64::from(differs.is_some());
             self.tallies[index].silent += u64::from(differs.is_none());
-            if DIFFERENCES[index].lasts && connection.since.is_none() {
+            if self.known[index].lasts && connection.since.is_none() {
                 connection.since = Some(Since::Known(index));
             }
         }
@@ -218,7 +221,7 @@ impl Court {
                 difference.source
             );
         }
-        for (difference, tally) in DIFFERENCES.iter().zip(&self.tallies) {
+        for (difference, tally) in self.known.iter().zip(&self.tallies) {
             if tally.packets + tally.silent == 0 {
                 let _ = writeln!(report, "not met: {}", difference.name);
             }
@@ -253,8 +256,9 @@ impl Court {
     }
 
     fn met(&self) -> impl Iterator<Item = (&Difference, &Tally)> {
-        DIFFERENCES
+        self.known
             .iter()
+            .copied()
             .zip(&self.tallies)
             .filter(|(_, tally)| tally.packets + tally.silent != 0)
     }

@@ -24,7 +24,7 @@ use netlink_packet_netfilter::{
     NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily,
     conntrack::{
         ConntrackAttribute, ConntrackMessage, IPTuple, ProtoInfo, ProtoInfoTCP, ProtoTuple,
-        Protocol, Status, Tuple,
+        Protocol, Tuple,
     },
 };
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -95,8 +95,6 @@ pub enum Verdict {
 pub struct Entry {
     /// State.
     pub label: Label,
-    /// A packet has come from the side that is not the first one's.
-    pub answered: bool,
     /// Whether the side that sent the packet asked about is the first one's.
     pub original: bool,
 }
@@ -105,7 +103,6 @@ impl Entry {
     /// None.
     pub const GONE: Self = Self {
         label: Label::Gone,
-        answered: false,
         original: true,
     };
 }
@@ -216,10 +213,12 @@ impl Kernel {
         self.router
             .sysctl("netfilter.nf_conntrack_tcp_loose", value)?;
         let all = ConntrackMessage::Delete(vec![]);
-        match self.ask(NetfilterProtoFamily::Unspec, all)? {
-            NetlinkPayload::Error(answer) if answer.code.is_none() => Ok(()),
-            other => bail!("conntrack does not forget its entries: {other:?}"),
-        }
+        let answer = self.ask(NetfilterProtoFamily::Unspec, all)?;
+        ensure!(
+            matches!(&answer, NetlinkPayload::Error(error) if error.code.is_none()),
+            "conntrack does not forget its entries: {answer:?}"
+        );
+        Ok(())
     }
 
     /// Sends a packet through the router: what conntrack makes of it, and the
@@ -286,47 +285,41 @@ impl Kernel {
             ]),
         ];
         let question = ConntrackMessage::Get(vec![ConntrackAttribute::CtaTupleOrig(tuple)]);
-        let attributes = match self.ask(family, question)? {
-            NetlinkPayload::InnerMessage(NetfilterMessage {
-                inner: NetfilterMessageInner::Conntrack(ConntrackMessage::New(attributes)),
-                ..
-            }) => attributes,
-            NetlinkPayload::Error(error)
-                if error.code.map(std::num::NonZeroI32::get) == Some(-libc::ENOENT) =>
-            {
-                return Ok(Entry::GONE);
-            }
-            other => bail!("conntrack answers {other:?}"),
+        let answer = self.ask(family, question)?;
+        if let NetlinkPayload::Error(error) = &answer
+            && error.code.map(std::num::NonZeroI32::get) == Some(-libc::ENOENT)
+        {
+            return Ok(Entry::GONE);
+        }
+        let NetlinkPayload::InnerMessage(NetfilterMessage {
+            inner: NetfilterMessageInner::Conntrack(ConntrackMessage::New(attributes)),
+            ..
+        }) = answer
+        else {
+            bail!("conntrack answers {answer:?}");
         };
         let mut entry = Entry::GONE;
-        for attribute in attributes {
-            match attribute {
-                ConntrackAttribute::CtaStatus(status) => {
-                    entry.answered = status.contains(Status::SeenReply);
-                }
-                ConntrackAttribute::CtaTupleOrig(tuple) => {
-                    let source_port = tuple.iter().any(|part| match part {
-                        Tuple::Proto(parts) => parts.contains(&ProtoTuple::SourcePort(from)),
-                        _ => false,
-                    });
-                    let source_address = tuple.iter().any(|part| match part {
-                        Tuple::Ip(parts) => parts.contains(&IPTuple::SourceAddress(source)),
-                        _ => false,
-                    });
-                    entry.original = source_port && source_address;
-                }
-                ConntrackAttribute::CtaProtoInfo(info) => {
-                    for part in info {
-                        if let ProtoInfo::TCP(parts) = part
-                            && let Some(&ProtoInfoTCP::State(number)) = parts
-                                .iter()
-                                .find(|part| matches!(part, ProtoInfoTCP::State(_)))
-                        {
-                            entry.label = Label::of(number)?;
+        for attribute in &attributes {
+            if let ConntrackAttribute::CtaTupleOrig(parts) = attribute {
+                entry.original = parts.iter().all(|part| {
+                    if let Tuple::Proto(parts) = part {
+                        parts.contains(&ProtoTuple::SourcePort(from))
+                    } else if let Tuple::Ip(parts) = part {
+                        parts.contains(&IPTuple::SourceAddress(source))
+                    } else {
+                        true
+                    }
+                });
+            } else if let ConntrackAttribute::CtaProtoInfo(parts) = attribute {
+                for part in parts {
+                    if let ProtoInfo::TCP(parts) = part {
+                        for part in parts {
+                            if let ProtoInfoTCP::State(number) = part {
+                                entry.label = Label::of(*number)?;
+                            }
                         }
                     }
                 }
-                _ => {}
             }
         }
         ensure!(

@@ -1,0 +1,131 @@
+//! SYNs and SYN-ACKs on a connection that exists.
+
+use tracker_common::{abi::Origin, reason::Reason};
+
+use super::{
+    Difference,
+    Kind::{OnlyConntrackRefuses, States},
+    Right,
+};
+use crate::kernel::Label;
+
+/// See the module.
+pub const ALL: &[Difference] = &[
+    Difference {
+        name: "syn_of_the_other_end",
+        holds: |case| {
+            case.kind == OnlyConntrackRefuses
+                && case.ours.segment.is_syn()
+                && !case.original()
+                && case.among(&[
+                    Reason::SynOnLive,
+                    Reason::SynInTimeWait,
+                    Reason::SynRetransmit,
+                    Reason::SynRenewed,
+                ])
+        },
+        lasts: false,
+        right: Right::Tracker,
+        source: "conntrack calls a SYN of the responder INVALID. RFC 9293 section 3.10.7.4, fourth \
+                 (RFC 5961 section 4.2): whoever sends it, it must draw a challenge ACK",
+    },
+    Difference {
+        name: "reopened_by_the_other_end",
+        holds: |case| {
+            case.kind == OnlyConntrackRefuses
+                && case.is(Reason::FlowReopened)
+                && !case.original()
+                && case.was_over()
+        },
+        lasts: true,
+        right: Right::Tracker,
+        source: "conntrack calls it INVALID once an RST has closed the connection. RFC 9293 section \
+                 3.10.1: a socket pair that is CLOSED may be opened by either end",
+    },
+    Difference {
+        name: "reopened_when_answered",
+        holds: |case| {
+            case.kind == States
+                && case.is(Reason::FlowReopened)
+                && case.was_over()
+                && case.original()
+                && case.stayed()
+        },
+        lasts: true,
+        right: Right::Both,
+        source: "conntrack waits for the SYN-ACK if the last thing it saw was not an RST of the same \
+                 end. RFC 9293 section 3.10.1: the SYN opens a new connection",
+    },
+    Difference {
+        name: "time_wait_by_a_repeated_fin",
+        holds: |case| {
+            case.kind == States
+                && case.is(Reason::SynOnLive)
+                && case.before.label == Label::TimeWait
+                && !case.was_over()
+        },
+        lasts: true,
+        right: Right::Tracker,
+        source: "conntrack is in TIME_WAIT though a FIN is not acknowledged, and opens a new entry. \
+                 RFC 9293 section 3.10.7.4, fourth: in any state but TIME-WAIT the SYN draws a \
+                 challenge ACK",
+    },
+    Difference {
+        name: "time_wait_reused_by_an_old_syn",
+        holds: |case| {
+            case.kind == States
+                && case.is(Reason::SynInTimeWait)
+                && case.before.label == Label::TimeWait
+        },
+        lasts: true,
+        right: Right::Tracker,
+        source: "conntrack opens a new entry by any SYN. RFC 6191 section 2, RFC 1122 section \
+                 4.2.2.13: only by a newer timestamp or a higher sequence number",
+    },
+    Difference {
+        name: "syn_ack_of_the_initiator",
+        holds: |case| {
+            case.kind == OnlyConntrackRefuses
+                && case.is_syn_ack()
+                && case.original()
+                && case.among(&[
+                    Reason::SynAckOnLive,
+                    Reason::SynAckRetransmit,
+                    Reason::SynAckWrongAck,
+                    Reason::AfterClose,
+                ])
+        },
+        lasts: false,
+        right: Right::Tracker,
+        source: "conntrack calls it INVALID outside a simultaneous open. RFC 9293 section 3.10.7.4, \
+                 fourth: it has a SYN, so it must draw a challenge ACK",
+    },
+    Difference {
+        name: "restart",
+        holds: |case| {
+            matches!(case.kind, States | OnlyConntrackRefuses) && case.is(Reason::FlowRestarted)
+        },
+        lasts: true,
+        right: Right::Tracker,
+        source: "conntrack remembers a SYN on a live connection only until the next segment, and \
+                 none of the responder's. RFC 9293 section 3.5.1: the SYN-ACK that answers it \
+                 proves that both ends began anew",
+    },
+    Difference {
+        name: "restart_of_a_picked_up_connection",
+        holds: |case| {
+            case.kind == States
+                && case.is(Reason::SynAckOnLive)
+                && case.after.label == Label::SynRecv
+                && case
+                    .ours
+                    .before
+                    .is_some_and(|flow| flow.origin() == Origin::Pickup)
+        },
+        lasts: true,
+        right: Right::Conntrack,
+        source: "the SYN had the number of the segment by which the connection was picked up, so the \
+                 tracker takes it for a duplicate. RFC 9293 section 3.5.1: its answer proves that \
+                 both ends began anew",
+    },
+];
