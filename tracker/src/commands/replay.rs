@@ -151,7 +151,7 @@ fn read<W: Write>(
             progress.set(capture.position());
         }
         packets += 1;
-        let Some(record) = capture.next_packet()? else {
+        let Some(record) = capture.next()? else {
             return Ok(());
         };
         let judged = replay.packet(&record, |ended, at_ns| report.ended(&ended, at_ns))?;

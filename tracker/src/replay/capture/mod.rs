@@ -115,7 +115,11 @@ impl<R: Read> Capture<R> {
     ///
     /// When the file is cut off, is damaged, or cannot be read. There is nothing
     /// behind an error.
-    pub fn next_packet(&mut self) -> Result<Option<Record<'_>>, Fault> {
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "an iterator could not hand out what lies in its own buffer"
+    )]
+    pub fn next(&mut self) -> Result<Option<Record<'_>>, Fault> {
         self.source.consume(std::mem::take(&mut self.behind));
         let found = match &mut self.format {
             Format::Pcap(pcap) => pcap.next(&mut self.source)?,

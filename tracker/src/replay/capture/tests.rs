@@ -109,7 +109,7 @@ struct Seen {
 fn read(file: &[u8]) -> (Vec<Seen>, Option<String>) {
     let mut seen = Vec::new();
     let fault = Capture::open(file).and_then(|mut capture| {
-        while let Some(record) = capture.next_packet()? {
+        while let Some(record) = capture.next()? {
             seen.push(Seen {
                 offset: record.offset,
                 time_ns: record.time_ns,
@@ -225,7 +225,7 @@ fn each_interface_has_its_link_type_and_clock() {
                 .all(|seen| seen.data == PACKET && seen.original == 1500)
         );
         let mut capture = Capture::open(&file[..]).unwrap();
-        capture.next_packet().unwrap();
+        capture.next().unwrap();
         assert_eq!(capture.interface(0), Some("eth0"));
         assert_eq!(capture.interface(1), None);
     }
@@ -411,7 +411,7 @@ fn an_error_of_the_reader_is_handed_on_with_its_place() {
     }
 
     let mut capture = Capture::open(Broken(0)).unwrap();
-    let fault = anyhow::Error::from(capture.next_packet().unwrap_err());
+    let fault = anyhow::Error::from(capture.next().unwrap_err());
     assert_eq!(
         format!("{fault:#}"),
         "cannot read on at octet 24: the disk is on fire"
