@@ -20,7 +20,7 @@ use super::segment::{ACK, Segment};
 const SIDES: [Side; 2] = [Side::Low, Side::High];
 
 /// Where their packets, and those in their name, come in.
-const INTERFACES: [u32; 2] = [1, 2];
+const INTERFACES: [u32; 2] = [2, 3];
 
 /// Any tag but 0 is a flow's.
 const TAG: u32 = 1;

@@ -305,7 +305,7 @@ pub fn forged(
     {
         notes.apart.push(("forged_exact", None));
         return Effect::Misled;
-    } else if forgery.reason == Reason::FinRetransmit && sender.is_own_fin(segment) {
+    } else if forgery.reason == Reason::FinRetransmit {
         notes.apart.push(("forged_again", None));
     } else if moved
         && segment.has(RST)

@@ -170,11 +170,6 @@ impl Endpoint {
         self.una != self.nxt
     }
 
-    /// Whether `segment` covers just the number of the FIN that it has sent.
-    pub const fn is_own_fin(&self, segment: &Segment) -> bool {
-        self.fin_sent && segment.seq.wrapping_add(segment.length()) == self.nxt
-    }
-
     /// RCV.WND.
     pub const fn window(&self, manner: &Manner) -> u8 {
         manner.buffer - self.unread
