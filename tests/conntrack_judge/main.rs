@@ -99,11 +99,16 @@ fn every_difference_from_nf_conntrack_is_explained() {
     let chosen = std::env::var(SEED)
         .ok()
         .map(|seed| seed.parse().expect("a number as the seed"));
-    let fresh = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap()
-        .as_secs();
-    let seeds = chosen.map_or_else(|| vec![1, fresh], |seed| vec![seed]);
+    // Only the long run looks for what is new: the short one is the same for all.
+    let second = if full {
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap()
+            .as_secs()
+    } else {
+        2
+    };
+    let seeds = chosen.map_or_else(|| vec![1, second], |seed| vec![seed]);
     let mut court = Court::new().unwrap();
     let mut honest_refused = vec![];
     let mut left_out = BTreeMap::new();

@@ -179,7 +179,7 @@ pub const ALL: &[Difference] = &[
     Difference {
         name: "fin_at_the_edge",
         holds: |case| {
-            case.kind == States
+            matches!(case.kind, States | OnlyConntrackRefuses)
                 && case.is(Reason::WindowEdge)
                 && case.moved_nothing()
                 && case
