@@ -41,7 +41,7 @@ use tracker_tests::{
 
 use drive::drive;
 use plan::Plan;
-use rest::{Judgement, Look};
+use rest::{Difference, Judgement, Look};
 use waves::{SHORT, WAVES, Wave};
 
 /// Connections of a wave: of a short run, and of a full one.
@@ -49,6 +49,9 @@ const CONNECTIONS: (u16, u16) = (125, 190);
 
 /// How long it may take until all is at rest, once every script is over.
 const TO_REST: Duration = Duration::from_secs(90);
+
+/// What differs for longer is told.
+const LATE: Duration = Duration::from_secs(15);
 
 /// The tracker remembers what is closed for as long as a run takes.
 const CONFIGURATION: &str = "[timeouts]\nclosed = \"2h\"\ntime_wait = \"2h\"\n";
@@ -234,12 +237,19 @@ impl Judge<'_> {
     /// Looks until there are no differences, at most for [`TO_REST`].
     fn until_rest(&self) -> Judgement {
         let start = Instant::now();
+        let mut late: Vec<Difference> = Vec::new();
         loop {
             let look = Look::take(self.topology, || self.tracker.list()).unwrap();
             let lost: Vec<Lost> = self.wires.iter().map(Wire::lost).collect();
             let judgement = look.judge(&lost);
             if judgement.different.is_empty() || start.elapsed() > TO_REST {
+                for difference in late {
+                    print!("late: {difference}");
+                }
                 return judgement;
+            }
+            if start.elapsed() > LATE {
+                late = judgement.different;
             }
             sleep(Duration::from_millis(500));
         }

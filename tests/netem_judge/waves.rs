@@ -287,6 +287,8 @@ impl Stack {
         ] {
             netns.sysctl(&format!("ipv4.{key}"), &value.to_string())?;
         }
+        // Or who closes gives up when his back-off is at its longest.
+        netns.sysctl("ipv4.tcp_orphan_retries", "15")?;
         // Otherwise a bad wave waits for minutes at the end of a back-off.
         // Linux 6.15 and later.
         if Path::new("/proc/sys/net/ipv4/tcp_rto_max_ms").exists() {
