@@ -6,7 +6,9 @@
 //! sense. Exactly one counter must move, by one, and every packet passes: the
 //! tracker only observes.
 
+mod checked;
 mod malformed;
+mod memory;
 mod opening;
 mod row;
 mod segments;
@@ -28,11 +30,7 @@ use tracker_tests::program::{
 use row::{After, Row, Stage};
 
 /// Reasons that no packet of a test can bring about, and why.
-const OUT_OF_REACH: [(Reason, &str); 4] = [
-    (
-        Reason::StrayAck,
-        "without a policy that forbids it every ACK is picked up",
-    ),
+const OUT_OF_REACH: [(Reason, &str); 3] = [
     (
         Reason::NoMemory,
         "the kernel has to run out of memory in the middle of an insertion",
@@ -48,7 +46,13 @@ const OUT_OF_REACH: [(Reason, &str); 4] = [
 ];
 
 fn rows() -> Vec<Row> {
-    [malformed::rows(), opening::rows(), segments::rows()].concat()
+    [
+        malformed::rows(),
+        opening::rows(),
+        segments::rows(),
+        checked::rows(),
+    ]
+    .concat()
 }
 
 #[test]
@@ -81,10 +85,12 @@ fn packets_leave_with_their_reason() {
     let mut failures = Vec::new();
     let mut run = 0_u32;
     let mut rows = rows();
-    rows.sort_by_key(|row| row.capacity);
-    for rows in rows.chunk_by(|a, b| a.capacity == b.capacity) {
-        let capacity = rows[0].capacity;
+    let loaded = |row: &Row| (row.capacity, row.checksum);
+    rows.sort_by_key(loaded);
+    for rows in rows.chunk_by(|a, b| loaded(a) == loaded(b)) {
+        let (capacity, checksum) = loaded(&rows[0]);
         let mut load = options();
+        load.checksum = checksum;
         load.capacity = capacity.unwrap_or(load.capacity);
         let mut bench = Bench::with(&load).unwrap();
         for row in rows {
@@ -97,7 +103,7 @@ fn packets_leave_with_their_reason() {
                         let mut talk = Talk::new(wrapping, run);
                         talk.options = with_options;
                         run += 1;
-                        let mut stage = Stage::new(&mut bench, talk, origin);
+                        let mut stage = Stage::new(&mut bench, talk, origin, checksum);
                         if let Err(error) = one(row, &mut stage) {
                             failures.push(format!(
                                 "{:?} in {wrapping:?} from {origin:?}, options {with_options}: \
@@ -124,8 +130,8 @@ fn packets_leave_with_their_reason() {
 
 fn one(row: &Row, stage: &mut Stage<'_>) -> Result<()> {
     stage.bench.loaded.set_live(&live())?;
-    for &segment in &row.played {
-        stage.play(segment).context("before")?;
+    for &(segment, class) in &row.played {
+        stage.play(segment, class).context("before")?;
     }
     (row.prepare)(stage).context("before")?;
     let elements = |stage: &Stage<'_>| -> Result<u64> {
@@ -141,10 +147,10 @@ fn one(row: &Row, stage: &mut Stage<'_>) -> Result<()> {
         reason.as_str(),
         row.reason.as_str()
     );
-    stage
-        .bench
-        .loaded
-        .clear_interface(stage.bench.ifindex(Origin::Wire))?;
+    for origin in [Origin::Wire, Origin::Loopback] {
+        let ifindex = stage.bench.ifindex(origin);
+        stage.bench.loaded.clear_interface(ifindex)?;
+    }
 
     let family = stage.talk.wrapping.family;
     let flow = stage.bench.flow(family, &stage.talk.key())?;
@@ -166,6 +172,7 @@ fn one(row: &Row, stage: &mut Stage<'_>) -> Result<()> {
                 states == expected,
                 "the states are {states:?} instead of {expected:?}"
             );
+            memory::refusal(row, stage, &flow)?;
         }
     }
     Ok(())

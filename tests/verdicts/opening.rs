@@ -6,7 +6,9 @@ use tracker_common::{
     reason::Reason,
     tcp::{
         Flags,
-        State::{Established as ES, Listen as LI, SynReceived as SR, SynSent as SS},
+        State::{
+            Established as ES, FinWait1 as F1, Listen as LI, SynReceived as SR, SynSent as SS,
+        },
     },
 };
 use tracker_tests::program::{
@@ -104,6 +106,14 @@ fn openers() -> Vec<Row> {
         .from(&ANYWHERE)
         .sends(B.ack().seq(5000).acks(9000).data(1000))
         .leaves(ES, ES),
+        // The side with the higher port is taken for the initiator: `A`.
+        row(
+            "a FIN of an unknown connection is picked up",
+            Reason::FlowPickedUp,
+        )
+        .from(&ANYWHERE)
+        .sends(A.fin())
+        .leaves(F1, ES),
     ]
 }
 
@@ -112,12 +122,28 @@ fn strays() -> Vec<Row> {
     let local = |name| row(name, Reason::LocalStray).from(&LOCAL);
     vec![
         stray("a SYN-ACK of no flow", Reason::StraySynAck).sends(A.syn_ack()),
-        stray("a FIN of no flow", Reason::StrayFin).sends(A.fin()),
+        stray(
+            "an ACK of no flow where none is picked up",
+            Reason::StrayAck,
+        )
+        .prepare(no_pickup)
+        .sends(A.ack()),
+        stray("data of no flow where none are picked up", Reason::StrayAck)
+            .prepare(no_pickup)
+            .sends(A.ack().data(100)),
+        stray("a FIN of no flow where none is picked up", Reason::StrayFin)
+            .prepare(no_pickup)
+            .sends(A.fin()),
         stray("an RST of no flow", Reason::StrayReset).sends(A.bare_rst()),
         stray("an RST with ACK of no flow", Reason::StrayReset).sends(A.rst()),
         local("this host's RST of no flow").sends(A.rst()),
         local("this host's SYN-ACK of no flow").sends(A.syn_ack()),
-        local("this host's FIN of no flow").sends(A.fin()),
+        local("this host's ACK of no flow where none is picked up")
+            .prepare(no_pickup)
+            .sends(A.ack()),
+        local("this host's FIN of no flow where none is picked up")
+            .prepare(no_pickup)
+            .sends(A.fin()),
     ]
 }
 
@@ -149,7 +175,7 @@ fn reopeners() -> Vec<Row> {
                 B.fin().acks(2),
                 A.ack().seq(2).acks(2),
             ])
-            .sends(A.syn().stamp(STAMP + 1))
+            .sends(A.syn().seq(0xc000_0000).stamp(STAMP + 1))
             .leaves(SS, LI),
         reopened("a SYN takes over an expired handshake")
             .after([A.syn()])
@@ -266,6 +292,11 @@ fn obstacles() -> Vec<Row> {
         })
         .sends(A.ack()),
     ]
+}
+
+/// No connection is older than the tracker's knowledge of it.
+fn no_pickup(stage: &mut Stage<'_>) -> Result<()> {
+    stage.configure(|live, _| live.pickup = 0)
 }
 
 /// Fills tables of two entries.

@@ -11,21 +11,18 @@ use tracker_common::{
         },
     },
 };
-use tracker_tests::program::{
-    frame::Fragment,
-    talk::{A, B, Seg},
-};
+use tracker_tests::program::talk::{A, B, Seg};
 
-use crate::row::{Row, row};
+use crate::row::{Of, Row, row};
 
 /// RFC 9293 figure 6.
-const HANDSHAKE: [Seg; 3] = [A.syn(), B.syn_ack(), A.ack()];
+pub const HANDSHAKE: [Seg; 3] = [A.syn(), B.syn_ack(), A.ack()];
 
 /// RFC 9293 figure 12, up to the passive side's FIN.
-const CLOSE: [Seg; 3] = [A.fin(), B.ack().acks(2), B.fin().acks(2)];
+pub const CLOSE: [Seg; 3] = [A.fin(), B.ack().acks(2), B.fin().acks(2)];
 
 /// The last ACK of that close.
-const LAST: [Seg; 1] = [A.ack().seq(2).acks(2)];
+pub const LAST: [Seg; 1] = [A.ack().seq(2).acks(2)];
 
 pub fn rows() -> Vec<Row> {
     [
@@ -81,14 +78,7 @@ fn handshakes() -> Vec<Row> {
             .leaves(ES, ES),
         row("a first fragment", Reason::FirstFragment)
             .after(HANDSHAKE)
-            .raw(|stage| {
-                let mut frame = stage.talk.frame(A.ack().data(800));
-                frame.fragment = Some(Fragment {
-                    offset: 0,
-                    more: true,
-                });
-                frame.bytes()
-            })
+            .raw(|stage| stage.first_fragment(A.ack().data(800)).bytes())
             .leaves(ES, ES),
     ]
 }
@@ -103,10 +93,13 @@ fn again() -> Vec<Row> {
             .after([A.syn(), B.syn_ack()])
             .sends(A.syn())
             .leaves(SS, SR),
-        row("another SYN before any answer", Reason::SynRenewed)
-            .after([A.syn()])
-            .sends(A.syn().seq(100_000))
-            .leaves(SS, LI),
+        row(
+            "another SYN before any answer moves nothing",
+            Reason::SynRenewed,
+        )
+        .after([A.syn()])
+        .sends(A.syn().seq(100_000))
+        .leaves(SS, LI),
         row("the SYN-ACK again", Reason::SynAckRetransmit)
             .after([A.syn(), B.syn_ack()])
             .sends(B.syn_ack())
@@ -267,7 +260,7 @@ fn notes() -> Vec<Row> {
             .after(HANDSHAKE)
             .after(CLOSE)
             .after(LAST)
-            .sends(B.ack().seq(1).acks(2))
+            .sends(B.ack().seq(2).acks(2))
             .leaves(TW, CL),
         row(
             "an ACK before the SYN-ACK was seen",
@@ -284,32 +277,36 @@ fn notes() -> Vec<Row> {
 }
 
 fn refused() -> Vec<Row> {
+    let unproved = |name| {
+        row(name, Reason::HandshakeWrongAck)
+            .after([A.syn(), B.syn_ack()])
+            .leaves(SS, SR)
+    };
+    let closed = |name| {
+        row(name, Reason::BeyondFin)
+            .after(HANDSHAKE)
+            .after([A.fin()])
+            .leaves(F1, ES)
+    };
     vec![
-        row("a third ACK of another ISN", Reason::HandshakeWrongAck)
-            .after([A.syn(), B.syn_ack()])
+        unproved("a third ACK of another ISN")
             .sends(A.ack().acks(2))
-            .leaves(SS, SR),
-        row("a third ACK of the ISN itself", Reason::HandshakeWrongAck)
-            .after([A.syn(), B.syn_ack()])
+            .breaks(Of::Isn(B), |_| [2, 1, 1]),
+        unproved("a third ACK of the ISN itself")
             .sends(A.ack().acks(0))
-            .leaves(SS, SR),
-        row(
-            "a third ACK from half the circle away",
-            Reason::HandshakeWrongAck,
-        )
-        .after([A.syn(), B.syn_ack()])
-        .sends(A.ack().acks(0x8000_0000))
-        .leaves(SS, SR),
-        row(
-            "a FIN instead of the third ACK, of another ISN",
-            Reason::HandshakeWrongAck,
-        )
-        .after([A.syn(), B.syn_ack()])
-        .sends(A.fin().acks(77))
-        .leaves(SS, SR),
+            .breaks(Of::Isn(B), |_| [0, 1, 1]),
+        unproved("a third ACK from half the circle away")
+            .sends(A.ack().acks(0x8000_0000))
+            .breaks(Of::Isn(B), |_| [0x8000_0000, 1, 1]),
+        unproved("a FIN instead of the third ACK, of another ISN")
+            .sends(A.fin().acks(77))
+            .breaks(Of::Isn(B), |_| [77, 1, 1]),
         row("an ACK of what was never sent", Reason::AckUnsent)
             .after(HANDSHAKE)
             .sends(A.ack().acks(2))
+            .breaks(Of::Isn(B), |shift| {
+                [2, 1_u32.wrapping_sub(1000 << shift), 1]
+            })
             .leaves(ES, ES),
         row(
             "a FIN that acknowledges what was never sent",
@@ -317,24 +314,19 @@ fn refused() -> Vec<Row> {
         )
         .after(HANDSHAKE)
         .sends(B.fin().acks(1_000_000))
+        // Its only window so far is its SYN's.
+        .breaks(Of::Isn(A), |_| [1_000_000, 1_u32.wrapping_sub(1000), 1])
         .leaves(ES, ES),
-        row("a refusal without ACK", Reason::ResetWrongAck)
-            .after([A.syn()])
-            .sends(B.bare_rst())
-            .leaves(SS, LI),
         row("a refusal of another SYN", Reason::ResetWrongAck)
             .after([A.syn()])
             .sends(B.rst().acks(2))
+            .breaks(Of::Isn(A), |_| [2, 1, 1])
             .leaves(SS, LI),
-        row("data behind the FIN", Reason::BeyondFin)
-            .after(HANDSHAKE)
-            .after([A.fin()])
+        closed("data behind the FIN")
             .sends(A.ack().seq(2).data(1))
-            .leaves(F1, ES),
-        row("a second FIN behind the FIN", Reason::BeyondFin)
-            .after(HANDSHAKE)
-            .after([A.fin()])
+            .breaks(Of::Isn(A), |_| [3, 2, 2]),
+        closed("a second FIN behind the FIN")
             .sends(A.fin().seq(2).flags(Flags::FIN | Flags::ACK))
-            .leaves(F1, ES),
+            .breaks(Of::Isn(A), |_| [3, 2, 2]),
     ]
 }

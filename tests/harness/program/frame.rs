@@ -1,13 +1,17 @@
 //! Frames with every header that the tracker reads, whole or broken.
 //!
-//! Checksums are left 0: the tracker leaves them to the receiver.
+//! Checksums are left 0 unless asked for: the tracker leaves them to the
+//! receiver, where nobody has told it otherwise.
 
+use etherparse::TcpSlice;
 use tracker_common::{
     abi::{Family, Key, Zone},
     tcp::Flags,
 };
 
 const TCP: u8 = 6;
+const ICMP: u8 = 1;
+const ICMP_V6: u8 = 58;
 
 /// VLAN tags of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,6 +182,8 @@ pub struct Frame {
     pub data: usize,
     /// Octets of the segment that the packet carries, where not all of them.
     pub carried: Option<usize>,
+    /// What IP carries instead of a TCP segment.
+    pub message: Option<Vec<u8>>,
 }
 
 impl Frame {
@@ -199,6 +205,25 @@ impl Frame {
             options: Vec::new(),
             data: 0,
             carried: None,
+            message: None,
+        }
+    }
+
+    /// An ICMP error of type `kind` about this datagram, of which it quotes up
+    /// to so many octets. The receiver sends it, or a router in its name.
+    #[must_use]
+    pub fn icmp_error(&self, kind: u8, quoted: usize) -> Self {
+        let datagram = &self.bytes()[self.ip_at()..];
+        // Type, code, checksum, and four octets that depend on the type.
+        let mut message = vec![kind, 0, 0, 0, 0, 0, 0, 0];
+        message.extend(&datagram[..quoted.min(datagram.len())]);
+        Self {
+            protocol: match self.wrapping.family {
+                Family::V4 => ICMP,
+                Family::V6 => ICMP_V6,
+            },
+            message: Some(message),
+            ..Self::syn(self.wrapping, self.to, self.from)
         }
     }
 
@@ -257,6 +282,26 @@ impl Frame {
         frame
     }
 
+    /// The whole frame, which carries a whole segment, with a TCP checksum that
+    /// fits.
+    ///
+    /// # Panics
+    ///
+    /// A length does not fit its field, or the packet carries something else.
+    #[must_use]
+    pub fn summed(&self) -> Vec<u8> {
+        let mut frame = self.bytes();
+        let segment = &mut frame[self.tcp_at()..];
+        let tcp = TcpSlice::from_slice(segment).expect("a whole segment");
+        let sum = match self.wrapping.family {
+            Family::V4 => tcp.calc_checksum_ipv4(self.from.v4(), self.to.v4()),
+            Family::V6 => tcp.calc_checksum_ipv6(self.from.v6(), self.to.v6()),
+        };
+        let sum = sum.expect("a segment's length");
+        segment[16..18].copy_from_slice(&sum.to_be_bytes());
+        frame
+    }
+
     fn v4(&self, frame: &mut Vec<u8>, segment: &[u8]) {
         let header = 20 + self.ip_options;
         let total = u16::try_from(header + segment.len()).expect("an IPv4 packet's length");
@@ -311,6 +356,9 @@ impl Frame {
     }
 
     fn segment(&self) -> Vec<u8> {
+        if let Some(message) = &self.message {
+            return message.clone();
+        }
         let mut tcp = Vec::with_capacity(20 + self.options.len() + self.data);
         let words = u8::try_from(5 + self.options.len() / 4).expect("a TCP header's length");
         tcp.extend(self.from.port.to_be_bytes());
