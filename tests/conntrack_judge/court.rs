@@ -74,9 +74,10 @@ pub struct Court {
     pub packets: u64,
     /// Connections that were seen.
     pub seen: u64,
-    /// Packets that conntrack called INVALID, and that never came out.
+    /// Packets that conntrack called INVALID.
     invalid: u64,
-    dropped: u64,
+    /// Packets that never came out.
+    pub dropped: u64,
     /// Refused by the tracker.
     pub refused: BTreeMap<&'static str, u64>,
     /// Differences that no entry explains, with what led there.

@@ -129,7 +129,7 @@ const TIMEOUTS: [&str; 10] = [
 ];
 
 /// How long a packet may take through the router; far beyond what it takes.
-const CROSSING: Duration = Duration::from_secs(3);
+const CROSSING: Duration = Duration::from_secs(10);
 
 /// The router and the way to it.
 pub struct Kernel {

@@ -145,6 +145,7 @@ fn every_difference_from_nf_conntrack_is_explained() {
         court.counted_all().unwrap(),
         "the rules have counted another number of INVALID packets"
     );
+    assert_eq!(court.dropped, 0, "packets that never came out");
     assert_eq!(
         court.unexplained.len(),
         0,

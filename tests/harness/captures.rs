@@ -85,7 +85,7 @@ impl Capture {
         let mut packets = capture::Capture::open(BufReader::new(file))
             .with_context(|| format!("reading {}", self.path.display()))?;
         while let Some(record) = packets
-            .next_packet()
+            .next()
             .with_context(|| format!("reading {}", self.path.display()))?
         {
             each(&record)?;
