@@ -5,7 +5,7 @@
 //! | [`capture`] | the files: packets with their times |
 //! | `link` | a packet of any link type as an Ethernet frame |
 //! | `clock` | the capture's clock as the tracker's |
-//! | `table` | the brain with a table of flows around it |
+//! | `table`, `entry` | the brain with a table of flows around it |
 //! | `beside` | the loaded program, which must say the same |
 //! | `run` | all of these together |
 //! | [`trace`] | a line for each packet |
@@ -14,6 +14,7 @@
 mod beside;
 pub mod capture;
 mod clock;
+mod entry;
 mod link;
 mod progress;
 mod run;
@@ -26,8 +27,9 @@ mod tests;
 pub use self::{
     beside::{Beside, comparable},
     clock::Clock,
+    entry::Entry,
     link::{Frame, Heading, Link, frame},
     progress::Progress,
     run::{Judged, Replay, STATIONS, Stats},
-    table::{Ended, Entry, Id, Passage, Seen, Settings, Table},
+    table::{Ended, Id, Passage, Seen, Settings, Table},
 };

@@ -8,17 +8,16 @@
 use std::collections::HashMap;
 
 use tracker_common::{
-    abi::{
-        Cause, Family, Flow, History, INITIATOR, Key, Live, NO_REASON, Path, PendingSyn, Refusal,
-        Role, Side, Step, Zone, flow_flags, held,
-    },
+    abi::{Cause, Family, Flow, INITIATOR, Key, Live, Path, Role, Side, Zone, held},
     parse::{self, Bytes, Packet},
-    reason::{Class, Reason},
+    reason::Reason,
     tcp::{
         Admission, Context, Flags, Opening, Outcome, State, admit, in_flight, meet, open, timeout,
     },
     time::{Micros, TICK_NS, Tick},
 };
+
+use super::Entry;
 
 /// What the hooks know of a packet beside its bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,57 +74,6 @@ impl Id {
     #[must_use]
     pub const fn key(&self) -> Key {
         Key { words: self.words }
-    }
-}
-
-/// A flow, and what is remembered beside it.
-#[derive(Clone, Debug, Default)]
-pub struct Entry {
-    /// The flow.
-    pub flow: Flow,
-    /// Its last steps, once it is past its handshake.
-    pub history: Option<Box<History>>,
-    /// The last segment of it that was refused.
-    pub refusal: Option<Box<Refusal>>,
-    /// The last SYN or SYN-ACK that passed on it and moved nothing.
-    pub pending: Option<Box<PendingSyn>>,
-}
-
-impl Entry {
-    /// Keeps a step of a flow that is past its handshake.
-    fn step(&mut self, outcome: &Outcome, now: Tick) {
-        let history = self.history.get_or_insert_with(|| {
-            // The step before this one began when the flow was last heard of.
-            let before = outcome.seq.wrapping_sub(1);
-            let mut history = Box::<History>::default();
-            put(
-                &mut history,
-                Step::new(outcome.previous, NO_REASON, outcome.before, before),
-            );
-            history
-        });
-        let reason = outcome.reason as u8;
-        put(history, Step::new(now, reason, outcome.after, outcome.seq));
-    }
-
-    /// The SYN or SYN-ACK that a segment may answer.
-    fn recall(&self, flags: Flags) -> PendingSyn {
-        let [initiator, _] = self.flow.bits();
-        let answers = flags.0 & (Flags::SYN | Flags::RST) != 0 || initiator.is_opening();
-        match &self.pending {
-            Some(pending)
-                if flags.has(Flags::ACK) && answers && self.flow.has(flow_flags::SYN_ON_LIVE) =>
-            {
-                **pending
-            }
-            Some(_) | None => PendingSyn::default(),
-        }
-    }
-}
-
-fn put(history: &mut History, step: Step) {
-    if let Some(place) = history.steps.get_mut(History::place(step.seq)) {
-        *place = step;
     }
 }
 
@@ -401,7 +349,7 @@ impl Table {
                 &mut outcome,
             );
             if outcome.replace == 0 {
-                remember(entry, packet, &context, &outcome);
+                entry.remember(packet, &context, &outcome);
                 self.release(outcome.released);
                 passage.reason = outcome.reason;
                 return passage;
@@ -487,34 +435,6 @@ impl Table {
         self.flows.insert(id, entry);
         *self.counter(family) += 1;
         outcome.reason
-    }
-}
-
-/// Keeps beside a flow what the brain's answer says is worth it.
-fn remember(entry: &mut Entry, packet: &Packet, context: &Context, outcome: &Outcome) {
-    let segment = &packet.segment;
-    if outcome.event != 0 {
-        if outcome.embryo == 0 {
-            entry.step(outcome, context.now);
-        }
-        return;
-    }
-    if outcome.remember != 0 {
-        let pending = PendingSyn::of(segment, outcome.sender, context.micros);
-        entry.pending = Some(Box::new(pending));
-    }
-    if outcome.reason.class() == Class::Refuse {
-        entry.refusal = Some(Box::new(Refusal {
-            time: context.now,
-            reason: outcome.reason as u8,
-            sender: outcome.sender,
-            flags: segment.flags.0,
-            reserved: 0,
-            seq: segment.seq,
-            ack: segment.ack,
-            length: segment.length(),
-            bound: outcome.bound,
-        }));
     }
 }
 
