@@ -92,9 +92,10 @@ pub fn numbers(
     // I. The RFC's receiver takes what begins inside its window (RFC 9293
     // section 3.10.7.4, first), so the start decides.
     if seq.after(me.max_end) {
+        let silent = peer.bits().among(SILENT);
         *bound = Bound {
             value: seq.0,
-            low: peer.ack.0,
+            low: if silent { me.isn.0 } else { peer.ack.0 },
             high: me.max_end.0,
         };
         return Reason::BeyondWindow as u8;

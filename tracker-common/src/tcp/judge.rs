@@ -186,7 +186,7 @@ fn around_fin(me: &Endpoint, segment: &Segment, bound: &mut Bound) -> u8 {
         if segment.end().after(me.end) {
             *bound = Bound {
                 value: segment.end().0,
-                low: segment.seq.0,
+                low: me.isn.0,
                 high: me.end.0,
             };
             return Reason::BeyondFin as u8;

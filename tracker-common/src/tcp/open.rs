@@ -160,6 +160,8 @@ pub fn open(
             me.end = segment.end();
             me.ack = segment.ack;
             me.max_window = at_least_one(segment.window);
+            // Nobody has announced a window to it yet: the largest there is.
+            me.max_end = me.end.plus((u16::MAX as u32) << MAX_SCALE);
             me.set_state(State::Established);
             if segment.flags.has(Flags::FIN) {
                 me.flags |= end_flags::FIN;

@@ -147,7 +147,9 @@ pub fn revive(flow: &mut Flow, me: usize, segment: &Segment, acks_syn: bool) {
     let proved = segment.flags.0 & (Flags::ACK | Flags::RST) == Flags::ACK && acks_syn;
     // Who refused a call may call, and be answered by the caller, who has not
     // heard of the refusal yet.
-    let calls = segment.is_syn() && me == RESPONDER;
+    // Unless it is the SYN that its own SYN-ACK has overtaken.
+    let calls =
+        segment.is_syn() && me == RESPONDER && !(answered && responder.isn.0 == segment.seq.0);
     if closed && flow.has(held::HALF_OPEN) && (goes_on && proved || calls) {
         // A responder's SYN-ACK after an RST begins anew, whatever came before.
         let responder = if syn && me == RESPONDER {

@@ -328,7 +328,7 @@ fn take(
         next
     });
     // The doubt was about another state.
-    if next.number() != mine.number() {
+    if next.number() != mine.number() && !(mine.is(State::FinWait1) && next.is(State::Closing)) {
         flow.end_doubt(me);
     }
     let again = matches!(reason, Reason::FinRetransmit | Reason::SynAckRetransmit);
