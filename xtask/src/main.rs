@@ -5,6 +5,7 @@
 //! two passes that an eBPF crate in a workspace asks for.
 
 mod cargo;
+mod judge;
 mod lint;
 mod paths;
 mod privilege;
@@ -65,6 +66,25 @@ enum Command {
         #[arg(last = true, value_name = "ARGS")]
         args: Vec<OsString>,
     },
+    /// Run all judges of correctness in full, and write docs/correctness.md.
+    ///
+    /// The kernel's TCP, nf_conntrack, captures that others made, RFC 9293 as a
+    /// model, the brain beside the loaded program, the fuzzer and its corpus. All
+    /// of them take hours. Numbers are kept in docs/correctness.json, so judges can
+    /// run one by one. Captures are looked for in the folder that the environment
+    /// variable TRACKER_CAPTURES names. The exit status is 1 if a judge finds
+    /// something.
+    Judge {
+        /// Judges to run, by name; all but `mutants` if none is named.
+        names: Vec<String>,
+        /// The short forms, as in `cargo xtask test`; their numbers are shown and
+        /// not kept.
+        #[arg(long)]
+        quick: bool,
+        /// cargo-mutants on the brain, too, which takes hours more.
+        #[arg(long)]
+        mutants: bool,
+    },
     /// Check formatting, clippy and documentation, warnings refused.
     Lint,
 }
@@ -85,6 +105,15 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Run { lab: false, args } => run::agent(&args),
         Command::Run { lab: true, args } => run::lab(&args),
         Command::Test { filter, args } => test::command(filter.as_deref(), &args),
+        Command::Judge {
+            names,
+            quick,
+            mutants,
+        } => judge::command(&judge::Wanted {
+            names,
+            quick,
+            mutants,
+        }),
         Command::Lint => lint::command(&setup::ensure(Purpose::Build)?),
     }
 }

@@ -21,10 +21,10 @@ use crate::{
 
 /// Longest time one test program may take, in seconds. One that hangs
 /// is stopped and counts as failed.
-const SUITE_SECONDS: &str = "480";
+const SUITE_SECONDS: u32 = 480;
 
 /// Cargo sets it for the tests it runs: the folder of their package.
-const PACKAGE: &str = "CARGO_MANIFEST_DIR";
+pub const PACKAGE: &str = "CARGO_MANIFEST_DIR";
 
 /// Runs every ring of tests; `filter` and `args` go to the test programs.
 ///
@@ -38,11 +38,17 @@ pub fn command(filter: Option<&str>, args: &[OsString]) -> Result<ExitCode> {
     heading("tests without root");
     if let Some(suites) = report.built(suites(&["test", "--no-run"])) {
         for suite in &suites {
-            report.run(suite, bounded(Command::new("timeout"), suite, filter, args))?;
+            report.run(
+                suite,
+                bounded(Command::new("timeout"), suite, SUITE_SECONDS, filter, args),
+            )?;
         }
         let mut examples = cargo::cargo()?;
         examples.args(["test", "--doc"]).args(filter);
-        report.add("examples in the documentation", run_suite(&mut examples)?);
+        report.add(
+            "examples in the documentation",
+            run_suite(&mut examples, |_| {})?,
+        );
     }
 
     heading("tests with the loaded programs");
@@ -57,7 +63,7 @@ pub fn command(filter: Option<&str>, args: &[OsString]) -> Result<ExitCode> {
             let mut variables = variables.clone();
             variables.push((PACKAGE.into(), suite.package.clone().into()));
             let command = privilege::as_root("timeout", &variables, "loading eBPF programs")?;
-            report.run(suite, bounded(command, suite, filter, args))?;
+            report.run(suite, bounded(command, suite, SUITE_SECONDS, filter, args))?;
         }
     }
     Ok(report.finish(filter))
@@ -68,7 +74,10 @@ fn agent() -> Result<Executable> {
 }
 
 /// Builds test programs and returns them in a fixed order.
-fn suites(args: &[&str]) -> Result<Vec<Executable>> {
+///
+/// # Errors
+/// The build fails.
+pub fn suites(args: &[&str]) -> Result<Vec<Executable>> {
     let mut suites = cargo::build(args)?;
     suites.retain(|executable| executable.test);
     suites.sort_by(|a, b| (&a.package, &a.name).cmp(&(&b.package, &b.name)));
@@ -76,16 +85,17 @@ fn suites(args: &[&str]) -> Result<Vec<Executable>> {
 }
 
 /// Completes a command that begins with `timeout`: the suite's program in its
-/// package's folder, as cargo would run it, but not for ever.
-fn bounded(
+/// package's folder, as cargo would run it, but at most so many `seconds`.
+pub fn bounded(
     mut timeout: Command,
     suite: &Executable,
+    seconds: u32,
     filter: Option<&str>,
     args: &[OsString],
 ) -> Command {
     timeout
         // In the foreground Ctrl-C reaches the tests.
-        .args(["--foreground", "--kill-after=10", SUITE_SECONDS])
+        .args(["--foreground", "--kill-after=10", &seconds.to_string()])
         .arg(&suite.file)
         .args(filter)
         .args(args)
@@ -96,11 +106,13 @@ fn bounded(
 
 /// What one test program, or one run of cargo over several, came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Outcome {
-    passed: usize,
-    failed: usize,
+pub struct Outcome {
+    /// Tests that passed.
+    pub passed: usize,
+    /// Tests that failed.
+    pub failed: usize,
     /// It ended with success.
-    clean: bool,
+    pub clean: bool,
 }
 
 impl Outcome {
@@ -122,8 +134,12 @@ impl Outcome {
     }
 }
 
-/// Runs a test command, passing its output on and counting as it goes by.
-fn run_suite(command: &mut Command) -> Result<Outcome> {
+/// Runs a test command, passing its output on and counting as it goes by. Each
+/// line goes to `each`, too.
+///
+/// # Errors
+/// It cannot be started, or its output not be passed on.
+pub fn run_suite(command: &mut Command, mut each: impl FnMut(&str)) -> Result<Outcome> {
     let text = shown(command);
     let mut child = command
         .stdout(Stdio::piped())
@@ -139,7 +155,9 @@ fn run_suite(command: &mut Command) -> Result<Outcome> {
                 .write_all(&line)
                 .and_then(|()| screen.write_all(b"\n"))
                 .context("cannot write the output of the tests")?;
-            outcome.read(&String::from_utf8_lossy(&line));
+            let line = String::from_utf8_lossy(&line);
+            outcome.read(&line);
+            each(&line);
         }
     }
     let status = child
@@ -173,7 +191,7 @@ impl Report {
 
     fn run(&mut self, suite: &Executable, mut command: Command) -> Result<()> {
         eprintln!("     Running {} ({})", suite.name, suite.file.display());
-        self.add(&suite.name, run_suite(&mut command)?);
+        self.add(&suite.name, run_suite(&mut command, |_| {})?);
         Ok(())
     }
 
