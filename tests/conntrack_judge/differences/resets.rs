@@ -123,7 +123,11 @@ pub const ALL: &[Difference] = &[
         holds: |case| {
             matches!(case.kind, States | OnlyConntrackRefuses)
                 && case.closed_before()
-                && case.among(&[Reason::Tracked, Reason::SynAckRetransmit])
+                && case.among(&[
+                    Reason::Tracked,
+                    Reason::SynAckRetransmit,
+                    Reason::SynAckRenewed,
+                ])
                 && case.acknowledges_syn()
         },
         lasts: true,
