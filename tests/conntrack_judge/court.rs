@@ -240,6 +240,7 @@ impl Court {
                     "silent": tally.silent,
                     "after": tally.after,
                     "right": format!("{:?}", difference.right).to_lowercase(),
+                    "source": difference.source,
                 });
                 (difference.name.to_owned(), numbers)
             })
