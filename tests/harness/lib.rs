@@ -24,6 +24,7 @@
 //! | [`frames`] | raw frames, for flows by the hundred thousand |
 //! | [`spoof`] | single segments that no socket sent |
 //! | [`captures`] | captures that were not made for this project |
+//! | [`invariants`] | what holds for any input, for the fuzzer and its corpus |
 //! | [`program`] | the loaded programs, packet by packet |
 //! | [`terminal`] | a terminal for programs that behave differently on one |
 //! | [`wait`] | polling with the last mismatch told |
@@ -34,6 +35,7 @@ pub mod captures;
 pub mod connection;
 pub mod flow;
 pub mod frames;
+pub mod invariants;
 pub mod losses;
 pub mod netns;
 pub mod nft;
