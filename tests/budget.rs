@@ -28,7 +28,7 @@ use tracker_tests::program::{
 const VERIFIED: [(&str, u32); 3] = [
     ("tracker_ingress", 330_000),
     ("tracker_egress", 330_000),
-    ("tracker_reap", 2_000),
+    ("tracker_reap", 3_500),
 ];
 
 /// Octets of stack that the verifier grants, `MAX_BPF_STACK` in

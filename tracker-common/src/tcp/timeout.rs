@@ -408,8 +408,8 @@ const BELIEVED: [State; 16] = {
 /// a moment ago.
 #[inline(always)]
 #[must_use]
-pub fn removable(flow: &mut Flow, cause: Cause, now: Tick, live: &Live) -> bool {
-    settle_doubts(flow, now);
+pub fn removable(flow: &Flow, cause: Cause, now: Tick, live: &Live) -> bool {
+    let flow = &settled(flow, now);
     match cause {
         Cause::Expired => expired_veiled(flow, now, live, 0),
         Cause::TimeWaitLimit => waits_2msl(flow.bits()),

@@ -181,7 +181,7 @@ impl Table {
     /// Removes a flow if it has expired, as the reaper does.
     pub fn expire(&mut self, id: &Id, now_ns: u64) -> Option<Ended> {
         let (now, live) = (Tick::from_ns(now_ns), &self.settings.live);
-        let flow = &mut self.flows.get_mut(id)?.flow;
+        let flow = &self.flows.get(id)?.flow;
         if !timeout::removable(flow, Cause::Expired, now, live) {
             return None;
         }

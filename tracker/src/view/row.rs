@@ -47,7 +47,7 @@ pub struct Replayed<'a> {
 pub struct Row<'a> {
     family: Family,
     key: &'a Key,
-    flow: &'a Flow,
+    flow: Flow,
     clock: &'a Clock,
     replayed: Option<Replayed<'a>>,
 }
@@ -57,8 +57,9 @@ impl<'a> Row<'a> {
     /// is a blank or dying, or the flow has expired. The programs take an
     /// expired flow for absent, swept or not, and so do the views.
     #[must_use]
-    pub fn new(family: Family, key: &'a Key, flow: &'a Flow, clock: &'a Clock) -> Option<Self> {
-        let alive = flow.tag != 0 && !timeout::expired(flow, clock.now, &clock.live);
+    pub fn new(family: Family, key: &'a Key, flow: &Flow, clock: &'a Clock) -> Option<Self> {
+        let flow = timeout::settled(flow, clock.now);
+        let alive = flow.tag != 0 && !timeout::expired(&flow, clock.now, &clock.live);
         alive.then_some(Self {
             family,
             key,
@@ -82,14 +83,14 @@ impl<'a> Row<'a> {
     pub const fn ended(
         family: Family,
         key: &'a Key,
-        flow: &'a Flow,
+        flow: &Flow,
         clock: &'a Clock,
         replayed: Replayed<'a>,
     ) -> Self {
         Self {
             family,
             key,
-            flow,
+            flow: *flow,
             clock,
             replayed: Some(replayed),
         }
@@ -107,10 +108,10 @@ impl<'a> Row<'a> {
         self.family
     }
 
-    /// The flow itself.
+    /// The flow itself; what was in doubt has settled.
     #[must_use]
-    pub const fn flow(&self) -> &'a Flow {
-        self.flow
+    pub const fn flow(&self) -> &Flow {
+        &self.flow
     }
 
     /// Address and port of [`INITIATOR`] or [`RESPONDER`].
@@ -141,7 +142,7 @@ impl<'a> Row<'a> {
 
     /// What is known of [`INITIATOR`] or [`RESPONDER`].
     #[must_use]
-    pub fn end(&self, end: usize) -> &'a Endpoint {
+    pub fn end(&self, end: usize) -> &Endpoint {
         let [initiator, responder] = &self.flow.ends;
         if end == INITIATOR {
             initiator
@@ -217,14 +218,14 @@ impl<'a> Row<'a> {
     /// partly over, and more than the configured time-out would look wrong.
     #[must_use]
     pub fn expires_ms(&self) -> u64 {
-        let ticks = timeout::remaining(self.flow, self.clock.now, &self.clock.live);
+        let ticks = timeout::remaining(&self.flow, self.clock.now, &self.clock.live);
         ms_from_ticks(ticks.saturating_sub(1))
     }
 
     /// What it waits for.
     #[must_use]
     pub const fn timer(&self) -> Class {
-        timeout::class_of_flow(self.flow)
+        timeout::class_of_flow(&self.flow)
     }
 }
 
