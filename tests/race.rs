@@ -37,10 +37,13 @@ const TALKS: u32 = 8;
 /// Entries of each table.
 const CAPACITY: u32 = 6;
 
-const SEGMENTS: [Seg; 14] = [
+const SEGMENTS: [Seg; 16] = [
     A.syn(),
     A.syn(),
     A.syn().seq(1_000_000),
+    // Answers that where it passed on a live flow.
+    B.syn_ack().seq(2_000_000).acks(1_000_001),
+    A.ack().seq(1_000_001).acks(2_000_001),
     B.syn(),
     B.syn_ack(),
     B.syn_ack(),
@@ -217,6 +220,8 @@ fn race(preallocate: bool) {
         Reason::FlowOpened,
         Reason::FlowReopened,
         Reason::FlowPickedUp,
+        Reason::FlowRestarted,
+        Reason::SynOnLive,
         Reason::Tracked,
         Reason::ResetClosed,
         Reason::HalfOpenLimit,

@@ -1,13 +1,16 @@
-//! Broken frames of any kind at the loaded programs: cut at every octet, and
-//! with every value in every field that tells a length, an offset or what
-//! follows.
+//! Broken frames of any kind at the loaded programs: cut at every octet, with
+//! every value in every field that tells a length, an offset or what follows,
+//! and with checksums that do not fit.
 //!
 //! Whatever the frame, the program ends, lets it pass, counts it under exactly
 //! one reason, and opens no flow.
 
+mod checksum;
+mod icmp;
+
 use anyhow::{Context as _, Result};
 use tracker_common::{
-    abi::{Family, Gauge},
+    abi::{Family, Gauge, Live},
     parse::{self, Packet},
     reason::Reason,
     tcp::{Admission, admit},
@@ -50,14 +53,19 @@ fn frames(wrapping: Wrapping) -> Vec<Frame> {
     ]
 }
 
-/// A bench that opens no flow for whole frames either, so that none can hide
-/// among others.
+/// A configuration that opens no flow for whole frames either, so that none can
+/// hide among others.
+fn nothing_opens() -> Live {
+    Live {
+        half_open_limit: 0,
+        pickup_limit: 0,
+        ..live()
+    }
+}
+
 fn bench() -> Bench {
     let bench = Bench::new().unwrap();
-    let mut live = live();
-    live.half_open_limit = 0;
-    live.pickup_limit = 0;
-    bench.loaded.set_live(&live).unwrap();
+    bench.loaded.set_live(&nothing_opens()).unwrap();
     bench
 }
 
@@ -129,7 +137,7 @@ fn frames_cut_at_every_octet() {
     let mut bench = bench();
     let mut runs = 0;
     for wrapping in Wrapping::ALL {
-        for frame in frames(wrapping) {
+        for frame in [frames(wrapping), icmp::errors(wrapping)].concat() {
             let whole = frame.bytes();
             for length in 0..whole.len() {
                 let cut = &whole[..length];
@@ -262,7 +270,8 @@ fn reason_of(frame: &[u8], origin: Origin) -> Reason {
     let mut packet = Packet::default();
     match parse::ethernet(frame, 0, &mut packet) {
         Err(reason) => reason,
-        Ok(()) => match admit(&packet.segment, origin.is_local()) {
+        Ok(()) if packet.quoted != 0 => Reason::IcmpUnrelated,
+        Ok(()) => match admit(&packet.segment, origin.is_local(), &nothing_opens()) {
             Admission::Open(opening) => opening.refusal(),
             Admission::Leave(reason) => reason,
         },
