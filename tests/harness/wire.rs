@@ -5,8 +5,8 @@
 //! machines and CI are not. This one needs nothing but raw sockets: the cable
 //! is cut, both new ends lie in a namespace of its own, and a thread carries
 //! frames from one to the other as badly as it is told. Unlike netem it is the
-//! same for the same seed and order of frames, knows which resets and FINs it
-//! lost, and keeps a capture for the report of a failure.
+//! same for the same seed and order of frames, knows which resets it lost, and
+//! keeps a capture for the report of a failure.
 //!
 //! Frames pass with what the kernel knows about them (`PACKET_VNET_HDR`):
 //! checksums yet to be filled in stay so, and a packet of many segments is
@@ -102,22 +102,12 @@ pub enum Side {
 /// Source and destination of a segment.
 pub type Way = (SocketAddr, SocketAddr);
 
-/// Segments that cannot be made up for by what comes later, or only after other
-/// things have happened.
-#[derive(Clone, Debug, Default)]
-pub struct Lost {
-    /// The ways of RSTs.
-    pub resets: HashSet<Way>,
-    /// The ways of FINs, and whether the captured end saw them.
-    pub fins: HashSet<(Way, bool)>,
-}
-
 /// What the carrying thread and the wire's owner share.
 #[derive(Default)]
 struct Shared {
     faults: Faults,
     account: Account,
-    lost: Lost,
+    lost_resets: HashSet<Way>,
     capture: Capture,
 }
 
@@ -175,10 +165,10 @@ impl Wire {
         lock(&self.shared).account
     }
 
-    /// What was lost that matters.
+    /// The source and destination of every RST that was lost.
     #[must_use]
-    pub fn lost(&self) -> Lost {
-        lock(&self.shared).lost.clone()
+    pub fn lost_resets(&self) -> HashSet<Way> {
+        lock(&self.shared).lost_resets.clone()
     }
 
     /// Forgets what was captured.

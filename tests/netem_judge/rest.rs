@@ -6,13 +6,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use tracker_tests::{
-    flow::Flow,
-    ss::Snapshot,
-    state::State,
-    topology::Topology,
-    wire::{Lost, Way},
-};
+use tracker_tests::{flow::Flow, ss::Snapshot, state::State, topology::Topology, wire::Way};
 
 /// How long a flow in TIME-WAIT must have been silent for the kernel, whose
 /// TIME-WAIT takes a minute, to have ended it already: less, by what passes
@@ -40,10 +34,12 @@ pub struct Judgement {
     /// TIME-WAIT on one account and CLOSED on the other, because a reset was
     /// lost before or behind the tracker.
     pub lost_resets: Vec<Difference>,
-    /// TIME-WAIT at the sockets and CLOSED at the tracker, because a FIN was lost
-    /// before the tracker, which could then not see that both ends closed at
-    /// once: it came again when all was over.
-    pub lost_fins: Vec<Difference>,
+    /// TIME-WAIT at both sockets, and CLOSED for one of them at the tracker: both
+    /// closed at once, and what shows that did not pass. The FIN of one was lost
+    /// before the tracker; or it was queued (RFC 9293 section 3.10.4: "in any
+    /// case, enter FIN-WAIT-1 state"), and sent behind the acknowledgement of
+    /// the other's, as if its sender had closed in CLOSE-WAIT.
+    pub unseen: Vec<Difference>,
     /// All other differences.
     pub different: Vec<Difference>,
 }
@@ -98,8 +94,9 @@ impl Look {
         })
     }
 
-    /// Compares the accounts of every connection that either knows.
-    pub fn judge(&self, lost: &[Lost]) -> Judgement {
+    /// Compares the accounts of every connection that either knows. Those that
+    /// agree or are excused are counted if the client's address is among `new`.
+    pub fn judge(&self, lost_resets: &HashSet<Way>, new: &HashSet<SocketAddr>) -> Judgement {
         let mut judgement = Judgement::default();
         let ends: HashSet<&Ends> = self.flows.keys().chain(self.after.keys()).collect();
         for &ends in &ends {
@@ -110,8 +107,9 @@ impl Look {
             let why = match compare(truth, flows, ends.0) {
                 _ if moved => "it moved under the eyes of the judge",
                 Ok(()) => {
-                    judgement.equal += 1;
-                    judgement.alive += usize::from(truth != closed);
+                    let is_new = usize::from(new.contains(&ends.0));
+                    judgement.equal += is_new;
+                    judgement.alive += is_new * usize::from(truth != closed);
                     continue;
                 }
                 Err(why) => why,
@@ -124,22 +122,19 @@ impl Look {
             };
             let (client, server) = *ends;
             let ways = [(client, server), (server, client)];
-            let is_lost = |what: &dyn Fn(&Lost, &Way) -> bool| {
-                ways.iter()
-                    .any(|way| lost.iter().any(|lost| what(lost, way)))
-            };
             let kind = if moved || !only_time_wait(truth, flows, client) {
                 &mut judgement.different
-            } else if is_lost(&|lost, way| lost.resets.contains(way)) {
+            } else if ways.iter().any(|way| lost_resets.contains(way)) {
                 &mut judgement.lost_resets
-            } else if truth == (State::TimeWait, State::TimeWait)
-                && is_lost(&|lost, way| lost.fins.contains(&(*way, false)))
-            {
-                &mut judgement.lost_fins
+            } else if truth == (State::TimeWait, State::TimeWait) {
+                &mut judgement.unseen
             } else {
                 &mut judgement.different
             };
             kind.push(difference);
+        }
+        for excused in [&mut judgement.lost_resets, &mut judgement.unseen] {
+            excused.retain(|difference| new.contains(&difference.ends.0));
         }
         judgement
     }

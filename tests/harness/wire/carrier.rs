@@ -143,7 +143,7 @@ impl Carrier {
         }
         if is_lost {
             shared.account.lost += 1;
-            self.note_loss(&mut shared, from, bare);
+            note_loss(&mut shared, bare);
             return;
         }
         let mut time = now + delay;
@@ -194,23 +194,10 @@ impl Carrier {
             {
                 let mut shared = lock(&self.shared);
                 shared.account.lost += 1;
-                self.note_loss(&mut shared, 1 - due.to, bare);
+                note_loss(&mut shared, bare);
             }
         }
         Ok(())
-    }
-
-    fn note_loss(&self, shared: &mut Shared, from: usize, frame: &[u8]) {
-        let Some(segment) = segment(frame) else {
-            return;
-        };
-        if segment.is_reset {
-            shared.lost.resets.insert(segment.way);
-        }
-        if segment.is_fin {
-            let seen = from == self.captured;
-            shared.lost.fins.insert((segment.way, seen));
-        }
     }
 
     const fn happens(&mut self, per_thousand: u32) -> bool {
@@ -222,11 +209,19 @@ impl Carrier {
     }
 }
 
+/// Nothing makes up for a reset that is lost.
+fn note_loss(shared: &mut Shared, frame: &[u8]) {
+    if let Some(segment) = segment(frame)
+        && segment.is_reset
+    {
+        shared.lost_resets.insert(segment.way);
+    }
+}
+
 /// What matters of a TCP segment.
 struct Segment {
     way: Way,
     is_reset: bool,
-    is_fin: bool,
     opens_with_data: bool,
 }
 
@@ -254,7 +249,6 @@ fn segment(frame: &[u8]) -> Option<Segment> {
     Some(Segment {
         way,
         is_reset: tcp.rst(),
-        is_fin: tcp.fin(),
         opens_with_data: tcp.syn() && !tcp.payload().is_empty(),
     })
 }
