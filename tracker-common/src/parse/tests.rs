@@ -1,5 +1,9 @@
 //! The parser against etherparse, and on frames that nobody should send.
 
+mod limits;
+mod quoted;
+mod sums;
+
 use etherparse::{
     IpFragOffset, Ipv4Header, Ipv4Options, PacketBuilder, SlicedPacket, TcpOptionElement,
     TransportSlice, VlanId,
