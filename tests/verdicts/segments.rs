@@ -324,9 +324,9 @@ fn refused() -> Vec<Row> {
             .leaves(SS, LI),
         closed("data behind the FIN")
             .sends(A.ack().seq(2).data(1))
-            .breaks(Of::Isn(A), |_| [3, 2, 2]),
+            .breaks(Of::Isn(A), |_| [3, 0, 2]),
         closed("a second FIN behind the FIN")
             .sends(A.fin().seq(2).flags(Flags::FIN | Flags::ACK))
-            .breaks(Of::Isn(A), |_| [3, 2, 2]),
+            .breaks(Of::Isn(A), |_| [3, 0, 2]),
     ]
 }
