@@ -24,9 +24,9 @@ pub const ALL: &[Difference] = &[
         },
         lasts: true,
         right: Right::Tracker,
-        source: "conntrack calls it INVALID. RFC 9293 section 3.10.7.3, first: the endpoint answers \
-                 it with a reset, which is how a half-open connection is discovered (section \
-                 3.5.1), so it must arrive",
+        source: "conntrack calls it INVALID. RFC 9293 section 3.10.7.3, first: the endpoint \
+                 answers it with a reset, which is how a half-open connection is discovered \
+                 (section 3.5.1), so it must arrive",
     },
     Difference {
         name: "syn_ack_that_acknowledges_no_syn",
@@ -54,8 +54,8 @@ pub const ALL: &[Difference] = &[
         lasts: true,
         right: Right::Tracker,
         source: "conntrack ends the entry, or calls the reset INVALID. RFC 9293 section 3.10.7.3, \
-                 first: an endpoint in SYN-SENT resets what acknowledges something else, and \
-                 stays in SYN-SENT",
+                 first: an endpoint in SYN-SENT resets what acknowledges something else, and stays \
+                 in SYN-SENT",
     },
     Difference {
         name: "refusal_that_acknowledges_no_syn",
@@ -66,9 +66,10 @@ pub const ALL: &[Difference] = &[
         },
         lasts: true,
         right: Right::Tracker,
-        source: "conntrack takes any acknowledgement up to 66,000 below the SYN's, and none at all. \
-                 RFC 9293 section 3.10.7.3, second: \"If the ACK was acceptable, then signal to the \
-                 user\"; RFC 5961 section 3.2: \"acceptable if the ACK field acknowledges the SYN\"",
+        source: "conntrack takes any acknowledgement up to 66,000 below the SYN's, and none at \
+                 all. RFC 9293 section 3.10.7.3, second: \"If the ACK was acceptable, then signal \
+                 to the user\"; RFC 5961 section 3.2: \"acceptable if the ACK field acknowledges \
+                 the SYN\"",
     },
     Difference {
         name: "third_ack_that_acknowledges_no_syn",
@@ -100,10 +101,10 @@ pub const ALL: &[Difference] = &[
         },
         lasts: true,
         right: Right::Tracker,
-        source: "conntrack takes an endpoint's numbers from the first segment that it sees of it, or \
-                 from the SYN-ACK with the highest, before it has judged it; what comes from the \
-                 endpoint itself is then outside. RFC 9293 section 3.10.7.3, first and second: such \
-                 a segment is discarded",
+        source: "conntrack takes an endpoint's numbers from the first segment that it sees of it, \
+                 or from the SYN-ACK with the highest, before it has judged it; what comes from \
+                 the endpoint itself is then outside. RFC 9293 section 3.10.7.3, first and second: \
+                 such a segment is discarded",
     },
     Difference {
         name: "fin_that_overtook_the_syn_ack",
@@ -128,9 +129,9 @@ pub const ALL: &[Difference] = &[
         },
         lasts: false,
         right: Right::Both,
-        source: "what an initiator sends behind its SYN while no answer has passed: the answer goes \
-                 another way. Conntrack calls it INVALID, the tracker notes it; neither moves. \
-                 RFC 9293 knows no middle",
+        source: "what an initiator sends behind its SYN while no answer has passed: the answer \
+                 goes another way. Conntrack calls it INVALID, the tracker notes it; neither \
+                 moves. RFC 9293 knows no middle",
     },
     Difference {
         name: "early_segment_of_a_simultaneous_open",
@@ -142,8 +143,8 @@ pub const ALL: &[Difference] = &[
         },
         lasts: false,
         right: Right::Both,
-        source: "between the SYNs and the SYN-ACKs conntrack calls all else INVALID. RFC 9293 section \
-                 3.10.7.4, first and fifth: its receiver drops it, or answers it",
+        source: "between the SYNs and the SYN-ACKs conntrack calls all else INVALID. RFC 9293 \
+                 section 3.10.7.4, first and fifth: its receiver drops it, or answers it",
     },
     Difference {
         name: "simultaneous_open",
@@ -157,9 +158,9 @@ pub const ALL: &[Difference] = &[
         },
         lasts: true,
         right: Right::Tracker,
-        source: "conntrack does not let an ACK take the place of the second SYN-ACK, unless it comes \
-                 from the responder at once. RFC 9293 section 3.10.7.4, fifth, SYN-RECEIVED: an \
-                 acknowledgement of the SYN opens the connection, whatever carries it",
+        source: "conntrack does not let an ACK take the place of the second SYN-ACK, unless it \
+                 comes from the responder at once. RFC 9293 section 3.10.7.4, fifth, SYN-RECEIVED: \
+                 an acknowledgement of the SYN opens the connection, whatever carries it",
     },
     Difference {
         name: "windows_of_a_simultaneous_open",
@@ -173,9 +174,9 @@ pub const ALL: &[Difference] = &[
         },
         lasts: true,
         right: Right::Tracker,
-        source: "conntrack ignores the second SYN-ACK with the window in it, takes the data for more \
-                 than was allowed, and loses count of them. RFC 9293 section 3.10.7.4, first: the \
-                 segment is acceptable",
+        source: "conntrack ignores the second SYN-ACK with the window in it, takes the data for \
+                 more than was allowed, and loses count of them. RFC 9293 section 3.10.7.4, first: \
+                 the segment is acceptable",
     },
     Difference {
         name: "syn_ack_with_another_number",
@@ -189,9 +190,9 @@ pub const ALL: &[Difference] = &[
         },
         lasts: true,
         right: Right::Tracker,
-        source: "conntrack takes the SYN-ACK of a simultaneous open with any number, and then holds \
-                 what follows against it. RFC 9293 section 3.5, figure 7: <SEQ=ISS>, the number of \
-                 the SYN before it",
+        source: "conntrack takes the SYN-ACK of a simultaneous open with any number, and then \
+                 holds what follows against it. RFC 9293 section 3.5, figure 7: <SEQ=ISS>, the \
+                 number of the SYN before it",
     },
     Difference {
         name: "one_of_two_syns",
@@ -213,8 +214,8 @@ pub const ALL: &[Difference] = &[
         },
         lasts: true,
         right: Right::Tracker,
-        source: "of two SYNs conntrack goes on with the numbers of the higher one, of two SYN-ACKs with \
-                 those of the first. RFC 9293 section 3.10.7.2, third: a SYN that comes to LISTEN \
-                 may have any number; whichever came is the one that is acknowledged",
+        source: "of two SYNs conntrack goes on with the numbers of the higher one, of two SYN-ACKs \
+                 with those of the first. RFC 9293 section 3.10.7.2, third: a SYN that comes to \
+                 LISTEN may have any number; whichever came is the one that is acknowledged",
     },
 ];

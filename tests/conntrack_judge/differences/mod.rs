@@ -25,8 +25,6 @@ use crate::{
 pub enum Right {
     /// The tracker: the RFC says so.
     Tracker,
-    /// Conntrack: the RFC says so.
-    Conntrack,
     /// The RFC leaves it to a middlebox, or to either end.
     Both,
 }

@@ -38,9 +38,9 @@ pub const ALL: &[Difference] = &[
         },
         lasts: true,
         right: Right::Tracker,
-        source: "before the third ACK conntrack lets a responder send beyond its SYN-ACK only with a \
-                 fresh acknowledgement. RFC 9293 section 3.10.7.2, third, and 3.10.7.4, first: the \
-                 window of the SYN counts",
+        source: "before the third ACK conntrack lets a responder send beyond its SYN-ACK only with \
+                 a fresh acknowledgement. RFC 9293 section 3.10.7.2, third, and 3.10.7.4, first: \
+                 the window of the SYN counts",
     },
     Difference {
         name: "old_segment_moves_nothing",
@@ -71,8 +71,8 @@ pub const ALL: &[Difference] = &[
         },
         lasts: true,
         right: Right::Tracker,
-        source: "conntrack reads no timestamps. RFC 7323 section 5.3, R1: a segment whose timestamp \
-                 is older than the newest is to be treated \"as not acceptable\"",
+        source: "conntrack reads no timestamps. RFC 7323 section 5.3, R1: a segment whose \
+                 timestamp is older than the newest is to be treated \"as not acceptable\"",
     },
     Difference {
         name: "beyond_the_window",
@@ -100,9 +100,9 @@ pub const ALL: &[Difference] = &[
         },
         lasts: true,
         right: Right::Tracker,
-        source: "conntrack counts as sent what it let pass beyond the window, and asks nothing of a \
-                 connection that it has picked up. RFC 9293 section 3.10.7.4, fifth: \"If the ACK \
-                 acks something not yet sent (SEG.ACK > SND.NXT), then send an ACK, drop the \
+        source: "conntrack counts as sent what it let pass beyond the window, and asks nothing of \
+                 a connection that it has picked up. RFC 9293 section 3.10.7.4, fifth: \"If the \
+                 ACK acks something not yet sent (SEG.ACK > SND.NXT), then send an ACK, drop the \
                  segment\"",
     },
     Difference {
@@ -140,9 +140,9 @@ pub const ALL: &[Difference] = &[
         },
         lasts: false,
         right: Right::Both,
-        source: "an acknowledgement of one octet more than was sent, where the window is full: of a \
-                 FIN that some stacks send there. RFC 9293 section 3.10.7.4, fifth: it is dropped \
-                 and draws an ACK; neither moves",
+        source: "an acknowledgement of one octet more than was sent, where the window is full: of \
+                 a FIN that some stacks send there. RFC 9293 section 3.10.7.4, fifth: it is \
+                 dropped and draws an ACK; neither moves",
     },
     Difference {
         name: "old_acknowledgement",
@@ -157,9 +157,10 @@ pub const ALL: &[Difference] = &[
         },
         lasts: false,
         right: Right::Both,
-        source: "conntrack looks at the sequence number first, and takes an acknowledgement from half a \
-                 circle ago for one of what was not sent. RFC 5961 section 5.2: with such an \
-                 acknowledgement a segment is discarded and draws an ACK, whatever its other number",
+        source: "conntrack looks at the sequence number first, and takes an acknowledgement from \
+                 half a circle ago for one of what was not sent. RFC 5961 section 5.2: with such \
+                 an acknowledgement a segment is discarded and draws an ACK, whatever its other \
+                 number",
     },
     Difference {
         name: "beyond_the_fin",
@@ -172,9 +173,9 @@ pub const ALL: &[Difference] = &[
         },
         lasts: true,
         right: Right::Tracker,
-        source: "conntrack does not remember where the FIN was. RFC 9293 section 3.10.7.4, seventh: \
-                 \"This should not occur since a FIN has been received from the remote side. Ignore \
-                 the segment text\"",
+        source: "conntrack does not remember where the FIN was. RFC 9293 section 3.10.7.4, \
+                 seventh: \"This should not occur since a FIN has been received from the remote \
+                 side. Ignore the segment text\"",
     },
     Difference {
         name: "fin_at_the_edge",
@@ -217,8 +218,8 @@ pub const ALL: &[Difference] = &[
         },
         lasts: true,
         right: Right::Tracker,
-        source: "conntrack takes the ACK that follows a SYN in LAST_ACK for a challenge ACK without \
-                 reading its number. RFC 9293 section 3.10.7.4, fifth, LAST-ACK: if it \
+        source: "conntrack takes the ACK that follows a SYN in LAST_ACK for a challenge ACK \
+                 without reading its number. RFC 9293 section 3.10.7.4, fifth, LAST-ACK: if it \
                  acknowledges the FIN, the connection is closed",
     },
 ];

@@ -68,9 +68,9 @@ pub const ALL: &[Difference] = &[
         },
         lasts: true,
         right: Right::Tracker,
-        source: "an RST that acknowledges a SYN which had passed on the connection: conntrack believes it \
-                 of the initiator's SYN, and if nothing came between. RFC 9293 section 3.5.1: its \
-                 sender knows nothing of the connection",
+        source: "an RST that acknowledges a SYN which had passed on the connection: conntrack \
+                 believes it of the initiator's SYN, and if nothing came between. RFC 9293 section \
+                 3.5.1: its sender knows nothing of the connection",
     },
     Difference {
         name: "reset_in_time_wait",
@@ -84,8 +84,8 @@ pub const ALL: &[Difference] = &[
         },
         lasts: true,
         right: Right::Both,
-        source: "conntrack goes from TIME_WAIT to CLOSE. RFC 1337 section 3: an RST in TIME-WAIT is \
-                 better ignored, or old duplicates end it early",
+        source: "conntrack goes from TIME_WAIT to CLOSE. RFC 1337 section 3: an RST in TIME-WAIT \
+                 is better ignored, or old duplicates end it early",
     },
     Difference {
         name: "closed_is_remembered",
@@ -114,9 +114,10 @@ pub const ALL: &[Difference] = &[
         },
         lasts: true,
         right: Right::Both,
-        source: "after the end conntrack opens a new entry by a SYN with the number of the one that \
-                 opened the connection. RFC 9293 section 3.4.1: new connections have new numbers, \
-                 so it is a duplicate; if it is answered (section 3.5, figure 8), the answer tells",
+        source: "after the end conntrack opens a new entry by a SYN with the number of the one \
+                 that opened the connection. RFC 9293 section 3.4.1: new connections have new \
+                 numbers, so it is a duplicate; if it is answered (section 3.5, figure 8), the \
+                 answer tells",
     },
     Difference {
         name: "handshake_goes_on_after_a_reset",
@@ -132,8 +133,8 @@ pub const ALL: &[Difference] = &[
         },
         lasts: true,
         right: Right::Both,
-        source: "conntrack stays closed. RFC 5961 section 3.2: an endpoint may have thrown away the \
-                 RST that the tracker took; who goes on with the handshake has",
+        source: "conntrack stays closed. RFC 5961 section 3.2: an endpoint may have thrown away \
+                 the RST that the tracker took; who goes on with the handshake has",
     },
     Difference {
         name: "after_a_reset",

@@ -1,10 +1,10 @@
 //! SYNs and SYN-ACKs on a connection that exists.
 
-use tracker_common::{abi::Origin, reason::Reason};
+use tracker_common::reason::Reason;
 
 use super::{
     Difference,
-    Kind::{OnlyConntrackRefuses, States},
+    Kind::{Memory, OnlyConntrackRefuses, States},
     Right,
 };
 use crate::kernel::Label;
@@ -39,8 +39,8 @@ pub const ALL: &[Difference] = &[
         },
         lasts: true,
         right: Right::Tracker,
-        source: "conntrack calls it INVALID once an RST has closed the connection. RFC 9293 section \
-                 3.10.1: a socket pair that is CLOSED may be opened by either end",
+        source: "conntrack calls it INVALID once an RST has closed the connection. RFC 9293 \
+                 section 3.10.1: a socket pair that is CLOSED may be opened by either end",
     },
     Difference {
         name: "reopened_when_answered",
@@ -53,8 +53,8 @@ pub const ALL: &[Difference] = &[
         },
         lasts: true,
         right: Right::Both,
-        source: "conntrack waits for the SYN-ACK if the last thing it saw was not an RST of the same \
-                 end. RFC 9293 section 3.10.1: the SYN opens a new connection",
+        source: "conntrack waits for the SYN-ACK if the last thing it saw was not an RST of the \
+                 same end. RFC 9293 section 3.10.1: the SYN opens a new connection",
     },
     Difference {
         name: "time_wait_by_a_repeated_fin",
@@ -66,9 +66,9 @@ pub const ALL: &[Difference] = &[
         },
         lasts: true,
         right: Right::Tracker,
-        source: "conntrack is in TIME_WAIT though a FIN is not acknowledged, and opens a new entry. \
-                 RFC 9293 section 3.10.7.4, fourth: in any state but TIME-WAIT the SYN draws a \
-                 challenge ACK",
+        source: "conntrack is in TIME_WAIT though a FIN is not acknowledged, and opens a new \
+                 entry. RFC 9293 section 3.10.7.4, fourth: in any state but TIME-WAIT the SYN \
+                 draws a challenge ACK",
     },
     Difference {
         name: "time_wait_reused_by_an_old_syn",
@@ -97,35 +97,22 @@ pub const ALL: &[Difference] = &[
         },
         lasts: false,
         right: Right::Tracker,
-        source: "conntrack calls it INVALID outside a simultaneous open. RFC 9293 section 3.10.7.4, \
-                 fourth: it has a SYN, so it must draw a challenge ACK",
+        source: "conntrack calls it INVALID outside a simultaneous open. RFC 9293 section \
+                 3.10.7.4, fourth: it has a SYN, so it must draw a challenge ACK",
     },
     Difference {
         name: "restart",
+        // If the SYN was the responder's, conntrack has not begun anew even where
+        // its label fits.
         holds: |case| {
-            matches!(case.kind, States | OnlyConntrackRefuses) && case.is(Reason::FlowRestarted)
+            case.is(Reason::FlowRestarted)
+                && (matches!(case.kind, States | OnlyConntrackRefuses)
+                    || case.kind == Memory && case.original())
         },
         lasts: true,
         right: Right::Tracker,
         source: "conntrack remembers a SYN on a live connection only until the next segment, and \
                  none of the responder's. RFC 9293 section 3.5.1: the SYN-ACK that answers it \
                  proves that both ends began anew",
-    },
-    Difference {
-        name: "restart_of_a_picked_up_connection",
-        holds: |case| {
-            case.kind == States
-                && case.is(Reason::SynAckOnLive)
-                && case.after.label == Label::SynRecv
-                && case
-                    .ours
-                    .before
-                    .is_some_and(|flow| flow.origin() == Origin::Pickup)
-        },
-        lasts: true,
-        right: Right::Conntrack,
-        source: "the SYN had the number of the segment by which the connection was picked up, so the \
-                 tracker takes it for a duplicate. RFC 9293 section 3.5.1: its answer proves that \
-                 both ends began anew",
     },
 ];
