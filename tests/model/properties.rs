@@ -11,7 +11,9 @@
 //!    SND.NXT and RCV.NXT, or an RST, which tells its receiver nothing that the
 //!    next answer would not; these are counted (`refused_answered`), and that
 //!    every connection still comes to the same end is looked at from every point
-//!    at which nothing is on the way (`fair`).
+//!    at which nothing is on the way (`fair`). Counted apart, too, is what is
+//!    refused after a SYN of a former connection has passed
+//!    (`refused_old_syn`): section 3.5, figure 9, has the ends recover from it.
 //! 3. **Forgeries** ([`forged`]): what the receiver discards or challenges moves
 //!    nothing.
 
@@ -178,6 +180,8 @@ pub fn honest_refused(
         notes.apart.push(("refused_drawn", Some(verdict.reason)));
     } else if world.past.misled {
         notes.apart.push(("refused_misled", Some(verdict.reason)));
+    } else if world.past.stray_syn && after != before {
+        notes.apart.push(("refused_old_syn", Some(verdict.reason)));
     } else if after != before {
         notes.findings.push(Finding {
             kind: format!(
@@ -201,7 +205,8 @@ pub fn refused_arrives(
     segment: &Segment,
     notes: &mut Notes,
 ) {
-    if segment.mark & (mark::FORGED | mark::DRAWN) != 0 || world.past.misled {
+    if segment.mark & (mark::FORGED | mark::DRAWN) != 0 || world.past.misled || world.past.stray_syn
+    {
         return;
     }
     if before != after {
@@ -244,6 +249,9 @@ pub enum Effect {
 ///   not received it. It is misled.
 /// * `forged_exact`: during the handshake, with both next numbers right: an end
 ///   in SYN-SENT drops what it takes a moment later. It is misled.
+/// * `forged_crossing`: a SYN-ACK with both ends' numbers right, in the name of
+///   the end whose SYN was answered: as in a simultaneous open. At the next point
+///   of rest all must be equal.
 /// * `forged_reset_in_handshake`: an RST closes a handshake that is not over, and
 ///   the flow comes back when the ends go on; at the next point of rest all must
 ///   be equal.
@@ -299,6 +307,12 @@ pub fn forged(
         return Effect::Misled;
     } else if moved && opening && segment.has(RST) {
         notes.apart.push(("forged_reset_in_handshake", None));
+    } else if opening
+        && segment.has(SYN)
+        && segment.seq.wrapping_add(1) == victim.rcv_nxt
+        && segment.ack == victim.nxt
+    {
+        notes.apart.push(("forged_crossing", None));
     } else if opening
         && (segment.seq == sender.iss || segment.seq == sender.nxt)
         && segment.ack == victim.nxt

@@ -23,6 +23,7 @@ pub fn line(setting: &Setting<'_>, found: &Found) -> String {
         .collect();
     let budget = &scenario.budget;
     let value = json!({
+        "judge": "model",
         "scenario": scenario.name,
         "place": format!("{:?}", scenario.place),
         "enforces": setting.enforces,

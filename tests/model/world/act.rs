@@ -197,6 +197,9 @@ impl World {
                 past.hidden_fin[end] = sender.connections;
             }
         }
+        if segment.flags & (SYN | ACK) == SYN {
+            past.stray_syn |= sender.state.is_idle() || sender.iss != segment.seq;
+        }
         let reason = verdict.reason;
         past.old_syn |= if matches!(reason, Reason::FlowOpened | Reason::FlowReopened) {
             sender.state.is_idle() || sender.iss != segment.seq

@@ -58,6 +58,8 @@ pub struct Past {
     /// A SYN of a connection that its sender has left behind opened a flow, or
     /// its answer did.
     pub old_syn: bool,
+    /// A SYN of a connection that its sender has left behind has passed.
+    pub stray_syn: bool,
     /// A forged segment opened the flow that is there.
     pub planted: bool,
     /// A forged segment that its receiver threw away moved the tracker, which
