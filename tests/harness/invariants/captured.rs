@@ -11,7 +11,7 @@ use tracker_common::{
     tcp::timeout::Profile,
 };
 
-use super::laws::books;
+use super::laws::books::books;
 
 /// Most octets that a packet may have.
 const LARGEST: usize = 1 << 20;

@@ -138,7 +138,10 @@ pub const JUDGES: &[Judge] = &[
         kind: Kind::Suite,
         seconds: 1800,
         numbers: &[
+            sum("streams", &["streams"]),
             sum("packets", &["packets"]),
+            sum("reasons that came up", &["reasons"]),
+            sum("histories compared", &["histories"]),
             sum("different", &["differences"]),
         ],
     },

@@ -1,20 +1,11 @@
-//! What one packet may do to the flows.
-//!
-//! The laws are told in terms of the flows before and after it, so they do not
-//! know how the brain came to its answer.
+//! What a segment may do to the flow that it meets.
 
-use tracker::replay::{Entry, Id, Passage, Seen, Table, comparable};
+use tracker::replay::{Entry, Passage, Seen, Table, comparable};
 use tracker_common::{
-    abi::{
-        Cause, Endpoint, Family, Flow, Live, Path, Refusal, Role, end_flags, flow_flags, held,
-        switches,
-    },
+    abi::{Flow, Live, Path, Refusal, Role, Zone, end_flags, flow_flags, held, switches},
     parse::Packet,
     reason::{Class, Reason},
-    tcp::{
-        Flags, Move, Received, Segment, Sent, State, on_arrival, on_sending,
-        timeout::{self, expired, remaining, settled},
-    },
+    tcp::{Flags, Move, Received, Segment, Sent, State, on_arrival, on_sending, timeout::settled},
     time::Tick,
 };
 
@@ -29,14 +20,6 @@ const COUNTING: [Reason; 7] = [
     Reason::Liberal,
 ];
 
-/// Reasons of a segment that opens a flow.
-const OPENING: [Reason; 4] = [
-    Reason::FlowOpened,
-    Reason::FlowReopened,
-    Reason::FlowPickedUp,
-    Reason::FlowRestarted,
-];
-
 /// Reasons of a SYN or SYN-ACK that is remembered until somebody answers it.
 const REMEMBERED: [Reason; 4] = [
     Reason::SynOnLive,
@@ -48,15 +31,8 @@ const REMEMBERED: [Reason; 4] = [
 /// Flags that never change while a flow lives.
 const FIXED: u16 = flow_flags::INITIATOR_HIGH | flow_flags::GUESSED | flow_flags::ORIGIN_MASK;
 
-/// Looks on.
-#[derive(Debug, Default)]
-pub struct Observer {
-    /// Generation of the newest flow.
-    newest: u32,
-}
-
 /// A segment that met a flow.
-struct Met<'a> {
+pub struct Met<'a> {
     reason: Reason,
     segment: &'a Segment,
     /// Octets of the datagram.
@@ -73,192 +49,9 @@ struct Met<'a> {
     me: usize,
 }
 
-impl Observer {
-    /// Before the first packet.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Lets a frame act on the table, and checks what came of it. `id` is the
-    /// flow that it would belong to, were it read.
-    ///
-    /// # Panics
-    ///
-    /// A law is broken.
-    pub fn packet(&mut self, table: &mut Table, frame: &[u8], seen: &Seen, id: &Id) {
-        let before = table.get(id).cloned();
-        let passage = table.packet_of(frame, seen);
-        let packet = *table.packet();
-        let now = Tick::from_ns(seen.now_ns);
-        let after = table.get(id);
-        let reason = passage.reason;
-        let live = &table.settings().live;
-        let Some(found) = passage.id else {
-            assert!(reason == Reason::BadChecksum || !is_of_segments(reason));
-            same(before.as_ref(), after, "is no segment");
-            return;
-        };
-        assert_eq!(found, *id, "a packet belongs to another flow");
-        if packet.quoted != 0 {
-            assert!(matches!(
-                reason,
-                Reason::IcmpRelated | Reason::IcmpUnrelated
-            ));
-            same(before.as_ref(), after, "is an ICMP error");
-            return;
-        }
-        assert!(is_of_segments(reason), "{reason:?} is no segment's reason");
-        let over = before
-            .as_ref()
-            .is_some_and(|before| expired(&before.flow, now, live));
-        if over {
-            let cause = passage.ended.as_ref().map(|ended| ended.cause);
-            assert_eq!(
-                cause,
-                Some(Cause::Expired),
-                "an expired flow met {reason:?}"
-            );
-        }
-        match (&before, &passage.ended) {
-            (Some(before), None) => {
-                let after = after.expect("a flow is gone and nobody was told");
-                Met::new(&passage, &packet, seen, table, before, after).judge();
-            }
-            (before, ended) => {
-                if let Some(ended) = ended {
-                    let before = before.as_ref().expect("a flow ended that was none");
-                    assert_eq!(ended.entry.flow.generation, before.flow.generation);
-                    assert!(over || ended.cause == Cause::Replaced);
-                    if ended.cause == Cause::Replaced {
-                        replaced(before, &packet, now, live);
-                    }
-                }
-                self.opened(reason, after, &packet, now, live);
-            }
-        }
-        books(table, seen.now_ns);
-    }
-
-    /// Checks a flow that is new, or that there is none.
-    fn opened(
-        &mut self,
-        reason: Reason,
-        after: Option<&Entry>,
-        packet: &Packet,
-        now: Tick,
-        live: &Live,
-    ) {
-        assert_eq!(after.is_some(), OPENING.contains(&reason), "{reason:?}");
-        let Some(Entry {
-            flow,
-            history: None,
-            refusal: None,
-            pending: None,
-        }) = after
-        else {
-            assert!(after.is_none(), "a new flow remembers something");
-            return;
-        };
-        assert!(flow.generation > self.newest, "an old generation");
-        self.newest = flow.generation;
-        assert_eq!((flow.first, flow.last, flow.event_seq()), (now, now, 1));
-        let flags = packet.segment.flags;
-        let expected = match reason {
-            Reason::FlowPickedUp => {
-                assert!(live.pickup != 0 && flags.0 & (Flags::SYN | Flags::RST) == 0);
-                held::PICKUP
-            }
-            Reason::FlowRestarted => {
-                assert_eq!(flow.states(), [State::SynSent, State::SynReceived]);
-                held::HALF_OPEN
-            }
-            _ => {
-                assert!(packet.segment.is_syn());
-                assert_eq!(flow.states(), [State::SynSent, State::Listen]);
-                held::HALF_OPEN
-            }
-        };
-        assert_eq!(flow.flags & held::MASK, expected, "{reason:?}");
-        let counted: u64 = flow.ends.iter().map(Endpoint::packets).sum();
-        assert_eq!(counted, 1, "a new flow of {counted} packets");
-    }
-
-    /// Has a flow removed if it has expired.
-    ///
-    /// # Panics
-    ///
-    /// A law is broken.
-    pub fn expire(&self, table: &mut Table, id: &Id, now_ns: u64) {
-        let now = Tick::from_ns(now_ns);
-        let live = table.settings().live;
-        let over = table.get(id).map(|entry| expired(&entry.flow, now, &live));
-        let ended = table.expire(id, now_ns);
-        assert_eq!(over.unwrap_or(false), ended.is_some());
-        assert_eq!(over == Some(false), table.get(id).is_some());
-        books(table, now_ns);
-    }
-
-    /// Has every flow removed that has expired.
-    ///
-    /// # Panics
-    ///
-    /// A law is broken.
-    pub fn sweep(&self, table: &mut Table, now_ns: u64) {
-        let now = Tick::from_ns(now_ns);
-        let live = table.settings().live;
-        let before = table.flows().len();
-        let ended = table.sweep(now_ns);
-        assert_eq!(before, table.flows().len() + ended.len());
-        for over in &ended {
-            assert!(expired(&over.entry.flow, now, &live) && over.at_ns <= now_ns);
-        }
-        for (_, entry) in table.flows() {
-            assert!(!expired(&entry.flow, now, &live), "an expired flow is left");
-        }
-        books(table, now_ns);
-    }
-}
-
-/// Whether a reason can be that of a whole segment.
-const fn is_of_segments(reason: Reason) -> bool {
-    matches!(reason as u8, 8..=18 | 20 | 32..=41 | 48..=55 | 57 | 78 | 96..)
-}
-
-/// What a packet that is no segment does to a flow.
-fn same(before: Option<&Entry>, after: Option<&Entry>, why: &str) {
-    assert_eq!(
-        before.map(|entry| comparable(&entry.flow)),
-        after.map(|entry| comparable(&entry.flow)),
-        "a packet moves a flow that {why}"
-    );
-}
-
-/// A flow that has not expired makes room only for a connection that its ends
-/// may have begun: both were over, and the SYN is no old duplicate; or one end
-/// has answered a SYN of the other.
-fn replaced(before: &Entry, packet: &Packet, now: Tick, live: &Live) {
-    let segment = &packet.segment;
-    let flow = settled(&before.flow, now);
-    let states = flow.states();
-    if segment.is_syn() {
-        let over = states
-            .iter()
-            .all(|state| matches!(state, State::TimeWait | State::Closed));
-        assert!(over, "a SYN replaces a flow in {states:?}");
-        let closed = states == [State::Closed; 2];
-        assert!(closed || live.switches & switches::STRICT_2MSL == 0);
-        return;
-    }
-    let pending = before.pending.as_deref();
-    let pending = pending.expect("a flow was replaced by something else than a SYN");
-    assert!(segment.flags.has(Flags::SYN | Flags::ACK));
-    let beyond = segment.ack.since(pending.seq).wrapping_sub(1);
-    assert!(pending.known == 1 && beyond <= pending.payload);
-}
-
 impl<'a> Met<'a> {
-    fn new(
+    /// What is known of it.
+    pub fn new(
         passage: &Passage,
         packet: &'a Packet,
         seen: &Seen,
@@ -268,8 +61,8 @@ impl<'a> Met<'a> {
     ) -> Self {
         let now = Tick::from_ns(seen.now_ns);
         let (_, side) = packet.key(match table.settings().role {
-            Role::Host => tracker_common::abi::Zone::of_vids(packet.outer, packet.inner),
-            Role::Gateway => tracker_common::abi::Zone(0),
+            Role::Host => Zone::of_vids(packet.outer, packet.inner),
+            Role::Gateway => Zone(0),
         });
         let path = Path::new(seen.ifindex, packet.outer, packet.inner);
         Self {
@@ -286,7 +79,12 @@ impl<'a> Met<'a> {
         }
     }
 
-    fn judge(&self) {
+    /// Checks it.
+    ///
+    /// # Panics
+    ///
+    /// A law is broken.
+    pub fn judge(&self) {
         let (before, after) = (&self.before.flow, &self.after.flow);
         assert_eq!(before.generation, after.generation);
         assert_eq!((before.tag, before.first), (after.tag, after.first));
@@ -549,67 +347,5 @@ impl<'a> Met<'a> {
         };
         assert_eq!(newest.pair(), after.bits());
         assert_eq!((newest.time, newest.reason), (self.now, self.reason as u8));
-    }
-}
-
-/// What holds of a table at any time.
-///
-/// # Panics
-///
-/// It does not.
-pub fn books(table: &Table, now_ns: u64) {
-    let live = &table.settings().live;
-    let flows = table.flows();
-    let count = |what: &dyn Fn(&Id, &Flow) -> bool| {
-        let count = flows.iter().filter(|(id, entry)| what(id, &entry.flow));
-        count.count() as u64
-    };
-    let half_open = count(&|_, flow| flow.has(held::HALF_OPEN));
-    let pickups = count(&|_, flow| flow.has(held::PICKUP));
-    assert_eq!((table.half_open(), table.pickups()), (half_open, pickups));
-    assert!(half_open <= live.half_open_limit.into() && pickups <= live.pickup_limit.into());
-    for family in [Family::V4, Family::V6] {
-        let own = count(&|id, _| id.family() == family);
-        assert_eq!(table.count(family), own);
-        assert!(own <= live.capacity.into());
-    }
-    for (id, entry) in flows {
-        sound(id, &entry.flow, Tick::from_ns(now_ns), live);
-    }
-}
-
-/// What holds of a flow at any time.
-fn sound(id: &Id, flow: &Flow, now: Tick, live: &Live) {
-    assert_eq!(flow.tag, id.key().tag(id.family()));
-    assert!(!flow.has(held::HALF_OPEN | held::PICKUP));
-    assert_eq!(
-        flow.flags & held::MASK & !(held::HALF_OPEN | held::PICKUP),
-        0
-    );
-    assert!(flow.last.since(flow.first) == flow.last.0.wrapping_sub(flow.first.0));
-    for end in &flow.ends {
-        assert!(end.scale() <= 14);
-        assert!(!end.has(end_flags::SEEN) || end.max_window >= 1);
-        assert!((end.bits().number() as usize) < State::COUNT);
-    }
-    let stands = settled(flow, now);
-    assert!(!stands.is_in_doubt() || flow.is_in_doubt());
-    assert_eq!(comparable(&stands), comparable(&settled(&stands, now)));
-    assert_eq!(expired(flow, now, live), remaining(flow, now, live) == 0);
-    assert_eq!(timeout::class_of(stands.states()), {
-        let [a, b] = stands.states();
-        timeout::class_of([b, a])
-    });
-    over_for_good(flow, now, live);
-}
-
-/// A flow that has expired does not come back as time goes on.
-fn over_for_good(flow: &Flow, now: Tick, live: &Live) {
-    const LATER: [u32; 6] = [1, 100, 2000, 10_000, 60_000, 1 << 24];
-    let mut over = expired(flow, now, live);
-    for ticks in LATER {
-        let later = expired(flow, Tick(now.0.wrapping_add(ticks)), live);
-        assert!(later || !over, "an expired flow is back: {flow:?}");
-        over = later;
     }
 }
