@@ -220,6 +220,15 @@ fn honest() -> Vec<Scenario> {
             s.budget.retransmissions = [1, 0];
             s.place = Place::At(0);
         }),
+        but(PLAIN, "narrow_both_ways", |s| {
+            s.manners.iter_mut().for_each(|manner| {
+                manner.buffer = 2;
+                manner.slow_reader = true;
+            });
+            s.budget.sends = [2, 1];
+            s.closes = [false; 2];
+            s.place = Place::At(0);
+        }),
         but(PLAIN, "delayed_ack", |s| {
             s.manners
                 .iter_mut()
