@@ -288,8 +288,14 @@ fn judge_syn_ack(
         let waited_for = peer.bits().is(State::SynSent);
         // Passive open; or the second SYN of a simultaneous one, which is the
         // first again with an ACK and keeps its number.
-        if mine.is(State::Listen) || (mine.is(State::SynSent) && same) {
+        if mine.is(State::Listen) || (mine.is(State::SynSent) && same && waited_for) {
             return Judgement::take(Sent::SynAck, Reason::Tracked);
+        }
+        // The second SYN-ACK of a simultaneous open is to its receiver what the
+        // third ACK is: both have now acknowledged both SYNs. Linux sends no
+        // other (`tcp_rcv_state_process`, step 4).
+        if mine.is(State::SynSent) && same {
+            return Judgement::take(Sent::Ack, Reason::Tracked);
         }
         if mine.is(State::SynReceived) && same {
             return Judgement::take(Sent::SynAck, Reason::SynAckRetransmit);

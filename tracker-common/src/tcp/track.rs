@@ -515,6 +515,10 @@ fn settle(flow: &mut Flow, releasable: u16, outcome: &mut Outcome) {
     let mut released = flow.flags & releasable;
     if !opening && !closed {
         released |= flow.flags & held::HALF_OPEN;
+        // What was pending is of before: an answer to it comes late.
+        if was_opening {
+            flow.flags &= !flow_flags::SYN_ON_LIVE;
+        }
     }
     flow.flags &= !released;
     outcome.released = released;

@@ -140,9 +140,9 @@ fn simultaneous_open() {
     assert_eq!(c.flow().ends[1].syn_retransmits, 0, "no SYN-ACK yet");
     c.initiator(segment(SYN_ACK, ISS, IRS + 1, 0));
     c.expect(State::SynReceived, State::SynSent);
-    // It acknowledges the initiator's SYN, which is all that one waits for.
+    // Now each has acknowledged the other's SYN, which is all that they wait for.
     c.responder(segment(SYN_ACK, IRS, ISS + 1, 0));
-    c.expect(State::Established, State::SynReceived);
+    c.expect(State::Established, State::Established);
     // That was lost behind the tracker: the initiator repeats itself.
     let again = segment(SYN_ACK, ISS, IRS + 1, 0);
     assert_eq!(c.initiator(again), Reason::SynAckRetransmit);
