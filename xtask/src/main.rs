@@ -84,6 +84,10 @@ enum Command {
         /// cargo-mutants on the brain, too, which takes hours more.
         #[arg(long)]
         mutants: bool,
+        /// Run nothing: write the page anew from the numbers that are kept, after a
+        /// change of docs/correctness.template.md.
+        #[arg(long, conflicts_with_all = ["names", "quick", "mutants"])]
+        page: bool,
     },
     /// Check formatting, clippy and documentation, warnings refused.
     Lint,
@@ -105,10 +109,12 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Run { lab: false, args } => run::agent(&args),
         Command::Run { lab: true, args } => run::lab(&args),
         Command::Test { filter, args } => test::command(filter.as_deref(), &args),
+        Command::Judge { page: true, .. } => judge::page(),
         Command::Judge {
             names,
             quick,
             mutants,
+            page: false,
         } => judge::command(&judge::Wanted {
             names,
             quick,

@@ -42,6 +42,16 @@ pub struct Wanted {
     pub mutants: bool,
 }
 
+/// Writes the page from the numbers that are kept.
+///
+/// # Errors
+/// They cannot be read, or the page cannot be written.
+pub fn page() -> Result<ExitCode> {
+    let numbers = paths::workspace()?.join(page::NUMBERS);
+    page::write(&account::load(&numbers)?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Runs the judges and writes the page.
 ///
 /// # Errors
