@@ -1,11 +1,16 @@
 //! The brain on scripted conversations and on random ones.
 
+mod books;
+mod clocks;
 mod closing;
 mod conversation;
 mod doubts;
+mod edges;
+mod forged;
 mod handshake;
 mod liberal;
 mod numbers;
+mod overtaking;
 mod pickup;
 mod random;
 mod resets;
