@@ -45,12 +45,12 @@ impl Expected {
 /// Whoever had taken something back and has sent nothing again since has had
 /// its answer: it is where it was thought to be.
 pub fn after_silence(situation: &Situation) -> Expected {
-    let states = situation.places.map(|place| match place.state {
-        SR if place.doubted => ES,
-        F1 if place.doubted => F2,
-        CG if place.doubted => TW,
-        LA if place.doubted => CL,
-        other => other,
+    const BELIEVED: [(State, State); 4] = [(SR, ES), (F1, F2), (CG, TW), (LA, CL)];
+    let states = situation.places.map(|place| {
+        let believed = BELIEVED.iter().find(|(doubted, _)| *doubted == place.state);
+        believed
+            .filter(|_| place.doubted)
+            .map_or(place.state, |(_, believed)| *believed)
     });
     Expected {
         states,
@@ -133,7 +133,7 @@ pub fn thrown_away(situation: &Situation, from: End, sent: Sent, theirs: State) 
     let as_it_was = match sent {
         Sent::Fin => me.acked == Acked::Syn,
         Sent::FinAckOfFin => me.acked == Acked::Fin,
-        _ => return false,
+        Sent::Syn | Sent::SynAck | Sent::Ack | Sent::AckOfFin | Sent::Reset => return false,
     };
     peer.acked == Acked::Fin && !matches!(theirs, LI | SS) && !as_it_was
 }

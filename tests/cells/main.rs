@@ -109,9 +109,11 @@ impl Stage<'_> {
         let Some(frame) = segment(talk, flow, step) else {
             return Ok(false);
         };
-        let origin = match step {
-            Step::Sends(B, _) | Step::SendsNewSyn(B) => self.origin.opposite(),
-            _ => self.origin,
+        let from_b = matches!(step, Step::Sends(B, _) | Step::SendsNewSyn(B));
+        let origin = if from_b {
+            self.origin.opposite()
+        } else {
+            self.origin
         };
         self.bench.run(origin, &frame.bytes())?;
         Ok(true)
