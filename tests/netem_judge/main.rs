@@ -46,7 +46,7 @@ use rest::{Difference, Judgement, Look};
 use waves::{SHORT, WAVES, Wave};
 
 /// Connections of a wave: of a short run, and of a full one.
-const CONNECTIONS: (u16, u16) = (125, 190);
+const CONNECTIONS: (u16, u16) = (125, 215);
 
 /// How long it may take until all is at rest, once every script is over. Shorter
 /// than a TIME-WAIT of the kernel, after which nobody knows whether there was

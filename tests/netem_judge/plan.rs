@@ -110,9 +110,6 @@ pub struct Plan {
 /// What a wave allows.
 #[derive(Clone, Copy, Debug)]
 pub struct Allowed {
-    /// The server answers with SYN cookies. It may then not know of a
-    /// connection whose client is silent: every client sends something.
-    pub cookies: bool,
     /// A client may use a port of its own that is in TIME-WAIT
     /// (`tcp_tw_reuse`, which needs timestamps).
     pub reuse: bool,
@@ -162,7 +159,7 @@ impl Plan {
         let least = if matches!(ending, Ending::Abort(_) | Ending::Unread(_)) {
             2
         } else {
-            u32::from(beginning == Beginning::Fast || allowed.cookies)
+            u32::from(beginning == Beginning::Fast)
         };
         client.sends = client.sends.max(least);
         server.sends = server.sends.max(least);

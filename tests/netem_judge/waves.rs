@@ -31,8 +31,6 @@ pub struct Stack {
     pub timestamps: bool,
     /// Explicit congestion notification is asked for.
     pub ecn: bool,
-    /// SYN cookies always.
-    pub cookies: bool,
     /// The window may shrink (RFC 7323 section 2.4).
     pub shrinks: bool,
     /// Packets of many segments go to the interface.
@@ -44,7 +42,6 @@ const ALL: Stack = Stack {
     sack: true,
     timestamps: true,
     ecn: false,
-    cookies: false,
     shrinks: false,
     large: false,
 };
@@ -218,25 +215,6 @@ pub const WAVES: &[Wave] = &[
         Stack { sack: true, ..NONE },
         ALL,
     ),
-    wave(
-        "SYN cookies, large packets",
-        MIXED,
-        Stack { large: true, ..ALL },
-        Stack {
-            cookies: true,
-            large: true,
-            ..ALL
-        },
-    ),
-    wave(
-        "SYN cookies without timestamps",
-        MIXED,
-        NONE,
-        Stack {
-            cookies: true,
-            ..ALL
-        },
-    ),
 ];
 
 /// How many waves a short run has.
@@ -254,7 +232,6 @@ impl Wave {
     pub const fn allowed(&self) -> Allowed {
         let [client, server] = &self.stacks;
         Allowed {
-            cookies: server.cookies,
             reuse: client.timestamps && server.timestamps,
             crossing: client.scaling == server.scaling,
         }
@@ -268,7 +245,6 @@ impl Stack {
             sack,
             timestamps,
             ecn,
-            cookies,
             shrinks,
             large,
         } = self;
@@ -278,8 +254,9 @@ impl Stack {
             ("tcp_timestamps", u8::from(timestamps)),
             // 2 is the default: if the other asks for it.
             ("tcp_ecn", if ecn { 1 } else { 2 }),
-            // 2: for every SYN.
-            ("tcp_syncookies", if cookies { 2 } else { 0 }),
+            // A server that remembers nothing resets honest clients when their
+            // first ACK is lost or overtaken, and takes late copies for clients.
+            ("tcp_syncookies", 0),
             ("tcp_shrink_window", u8::from(shrinks)),
             // As client and as server.
             ("tcp_fastopen", 3),
