@@ -182,8 +182,13 @@ pub fn expected(situation: &Situation, step: Step, checked: bool) -> Expected {
     let Some(mut next) = sends(mine, sent) else {
         return asked;
     };
+    // The second SYN-ACK of a simultaneous open: both SYNs are acknowledged, which
+    // is all that SYN-RECEIVED waits for (3.5, figure 7; 3.10.7.4, fifth).
+    if sent == Sent::SynAck && mine == SS && theirs != SS {
+        next = ES;
+    }
     // Its FIN had overtaken its SYN-ACK: CLOSE in SYN-RECEIVED (3.10.4).
-    if next == SR && situation.places[me].closed {
+    if sent == Sent::SynAck && situation.places[me].closed {
         next = F1;
     }
     states[me] = next;

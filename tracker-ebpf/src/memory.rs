@@ -3,11 +3,9 @@
 
 use aya_ebpf::bindings::BPF_ANY;
 use tracker_common::{
-    abi::{
-        Event, Flow, FlowId, History, INITIATOR, NO_REASON, PendingSyn, Refusal, Step, flow_flags,
-    },
+    abi::{Event, Flow, FlowId, History, INITIATOR, NO_REASON, PendingSyn, Refusal, Step},
     parse::Packet,
-    tcp::{Context, Flags, Outcome},
+    tcp::{Context, Outcome, wants_pending},
 };
 
 use crate::maps::{HISTORY, PENDING_SYNS, REFUSALS};
@@ -93,11 +91,7 @@ pub fn recall(flow: *const Flow, packet: &Packet, context: &mut Context) {
     // SAFETY: a map value of integers, which any bits are.
     let (flags, id, initiator) =
         unsafe { ((*flow).flags, (*flow).id(), (*flow).ends[INITIATOR].bits()) };
-    if flags & flow_flags::SYN_ON_LIVE == 0 || !packet.segment.flags.has(Flags::ACK) {
-        return;
-    }
-    let answers = packet.segment.flags.0 & (Flags::SYN | Flags::RST) != 0;
-    if !answers && !initiator.is_opening() {
+    if !wants_pending(flags, initiator, packet.segment.flags) {
         return;
     }
     // SAFETY: an entry of integers, copied at once.

@@ -209,6 +209,13 @@ impl PendingSyn {
         self.known == 2 && self.is_acknowledged(sender, ack)
     }
 
+    /// Whether this is a SYN-ACK of `ends[sender]`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_syn_ack_of(&self, sender: usize) -> bool {
+        self.known == 2 && self.sender as usize == sender
+    }
+
     #[inline(always)]
     const fn is_acknowledged(&self, sender: usize, ack: Seq) -> bool {
         let beyond_syn = ack.since(self.seq).wrapping_sub(1);

@@ -339,6 +339,17 @@ pub const fn is_on_path(flow: &Flow, side: usize, context: &Context) -> bool {
     }
 }
 
+/// Whether a segment with `flags` may be judged by [`Context::pending`]: only then
+/// must the shell look for it. `initiator` is the state of the flow's initiator.
+#[inline(always)]
+#[must_use]
+pub const fn wants_pending(flow_flags: u16, initiator: Bits, flags: Flags) -> bool {
+    let answers = flags.0 & (Flags::SYN | Flags::RST) != 0 || initiator.is_opening();
+    flow_flags & flow_flags::SYN_ON_LIVE != 0
+        && answers
+        && flags.0 & (Flags::SYN | Flags::ACK) != Flags::SYN
+}
+
 /// Whether `segment` is a copy of the SYN with which `me` opened the flow. Of a
 /// flow whose handshake was not seen, the number is that of any segment.
 #[inline(always)]

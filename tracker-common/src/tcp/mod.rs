@@ -10,6 +10,7 @@ pub mod timeout;
 mod track;
 
 pub use check::in_flight;
+pub use judge::wants_pending;
 pub use open::{Admission, Opening, admit, open};
 pub use segment::{Flags, Options, Segment};
 pub use state::{

@@ -107,6 +107,10 @@ pub fn judge(
     if behind && me.has(end_flags::FIN) {
         return Judgement::leave(Reason::ResetLate);
     }
+    // Exact for a receiver that took another SYN-ACK than the one we go by.
+    if context.pending.is_syn_ack_of(sender) && seq.0 == context.pending.seq.plus(1).0 {
+        return Judgement::leave(Reason::ResetForeign);
+    }
     *bound = Bound {
         value: seq.0,
         low: next.0,

@@ -9,7 +9,7 @@
 use super::{
     Bits, Flags, Received, Segment, Sent, State, arriving, check,
     judge::{self, Judgement},
-    open::{at_least_one, begin},
+    open::begin,
     reset, sending, timeout,
 };
 use crate::{
@@ -238,6 +238,11 @@ fn note(
     if matches!(reason, Reason::AlreadyReceived) && segment.payload > 1 {
         flow.ends[me].lengthen_run();
     }
+    // Its receiver may not have had the newer acknowledgements, and take it.
+    if matches!(reason, Reason::AckTooOld) && segment.payload != 0 {
+        let end = &mut flow.ends[me];
+        end.end = end.end.max(segment.seq.plus(segment.payload));
+    }
     // An initiator that resets a handshake which an RST seemed to have ended.
     if matches!(reason, Reason::AfterClose)
         && segment.flags.has(Flags::RST)
@@ -321,7 +326,8 @@ fn take(
     flow.flags &= !(flow_flags::RST_INEXACT << me);
     let next = cell.next();
     // A FIN that overtook the SYN-ACK.
-    let closed_early = next.is(State::SynReceived) & flow.ends[me].has(end_flags::FIN);
+    let closed_early =
+        segment.flags.has(Flags::SYN | Flags::ACK) & flow.ends[me].has(end_flags::FIN);
     flow.ends[me].set_bits(if closed_early {
         Bits::of(State::FinWait1 as u8)
     } else {
@@ -469,10 +475,14 @@ fn advance(flow: &mut Flow, me: usize, peer: usize, segment: &Segment, context: 
     if segment.flags.has(Flags::FIN) {
         end.flags |= end_flags::FIN;
     }
-    // The window of a SYN is in octets, all others are scaled: the first of
-    // them starts over.
-    if segment.window > end.max_window || !end.has(end_flags::SPOKE) {
-        end.max_window = at_least_one(segment.window);
+    // The window of a SYN is in octets, all others are scaled: before the first
+    // of them that is turned, rounded up, into their unit.
+    if !end.has(end_flags::SPOKE) {
+        let of_syn = u32::from(end.max_window) >> (end.scale() & 0x0f);
+        end.max_window = (of_syn + u32::from(end.scale() != 0)) as u16;
+    }
+    if segment.window > end.max_window {
+        end.max_window = segment.window;
     }
     end.flags |= end_flags::SPOKE;
     if anchorless {

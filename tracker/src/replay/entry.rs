@@ -2,10 +2,10 @@
 //! the programs (tracker-ebpf/src/memory.rs).
 
 use tracker_common::{
-    abi::{Flow, History, NO_REASON, PendingSyn, Refusal, Step, flow_flags},
+    abi::{Flow, History, NO_REASON, PendingSyn, Refusal, Step},
     parse::Packet,
     reason::Class,
-    tcp::{Context, Flags, Outcome},
+    tcp::{Context, Flags, Outcome, wants_pending},
     time::Tick,
 };
 
@@ -70,13 +70,8 @@ impl Entry {
     /// The SYN or SYN-ACK that a segment may answer.
     pub(super) fn recall(&self, flags: Flags) -> PendingSyn {
         let [initiator, _] = self.flow.bits();
-        let answers = flags.0 & (Flags::SYN | Flags::RST) != 0 || initiator.is_opening();
         match &self.pending {
-            Some(pending)
-                if flags.has(Flags::ACK) && answers && self.flow.has(flow_flags::SYN_ON_LIVE) =>
-            {
-                **pending
-            }
+            Some(pending) if wants_pending(self.flow.flags, initiator, flags) => **pending,
             Some(_) | None => PendingSyn::default(),
         }
     }

@@ -89,11 +89,9 @@ fn the_reservation_is_held_until_both_are_past_the_handshake() {
     c.responder(segment(SYN, IRS, 0, 0));
     c.responder(segment(SYN_ACK, IRS, ISS + 1, 0));
     c.expect(State::SynSent, State::SynReceived);
-    c.initiator(segment(SYN_ACK, ISS, IRS + 1, 0));
-    c.expect(State::SynReceived, State::Established);
     assert!(c.flow().has(held::HALF_OPEN));
     assert_eq!((c.outcome.released, c.outcome.embryo), (0, 1));
-    c.responder(segment(ACK, IRS + 1, ISS + 1, 0));
+    c.initiator(segment(SYN_ACK, ISS, IRS + 1, 0));
     c.expect(State::Established, State::Established);
     assert_eq!(c.outcome.released, held::HALF_OPEN);
 }
@@ -256,14 +254,15 @@ fn the_largest_window_since_the_syns_is_kept() {
         ..segment(ACK, ISS + 1, IRS + 1, 0)
     };
     let mut c = Conversation::new();
-    let mut syn = segment(SYN, ISS, 0, 0);
+    let mut syn = with_options(segment(SYN, ISS, 0, 0), 7, 1);
     syn.window = 60_000;
     c.initiator(syn);
-    assert_eq!(c.flow().ends[0].max_window, 60_000);
-    c.responder(segment(SYN_ACK, IRS, ISS + 1, 0));
-    for (window, largest) in [(100, 100), (50, 100), (0, 100), (300, 300)] {
+    assert_eq!(c.flow().ends[0].window(), 60_000);
+    c.responder(with_options(segment(SYN_ACK, IRS, ISS + 1, 0), 7, 1));
+    // That of the SYN in units of 128, rounded up.
+    for (window, largest) in [(100, 469), (0, 469), (500, 500), (300, 500)] {
         c.initiator(windowed(window));
-        assert_eq!(c.flow().ends[0].max_window, largest);
+        assert_eq!(c.flow().ends[0].window(), largest << 7);
     }
 }
 

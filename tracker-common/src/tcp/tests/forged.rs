@@ -230,7 +230,7 @@ fn a_simultaneous_open_that_was_reset_goes_on_where_it_was() {
     c.expect(State::SynReceived, State::SynSent);
     let ack = segment(SYN_ACK, IRS, ISS + 1, 0);
     assert_eq!(c.responder(ack), Reason::Tracked);
-    c.expect(State::Established, State::SynReceived);
+    c.expect(State::Established, State::Established);
 }
 
 #[test]
