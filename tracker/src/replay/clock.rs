@@ -4,6 +4,10 @@
 /// no time-out reaches behind it.
 const START: u64 = 3_600_000_000_000;
 
+/// The latest that the clock comes to, ns after the first packet: 146 years. What
+/// a capture puts behind that is no time, and behind this no sum overflows.
+const LATEST: u64 = 1 << 62;
+
 /// Counts on from the first packet, and never runs back.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Clock {
@@ -36,10 +40,11 @@ impl Clock {
         START + self.elapsed_ns()
     }
 
-    /// From the first packet to the newest, ns.
+    /// From the first packet to the newest, ns, at most 2^62.
     #[must_use]
     pub fn elapsed_ns(&self) -> u64 {
-        self.span.map_or(0, |(first, newest)| newest - first)
+        self.span
+            .map_or(0, |(first, newest)| (newest - first).min(LATEST))
     }
 
     /// What was the tracker's time `now_ns` to the capture: ns since 1970.
@@ -71,5 +76,13 @@ mod tests {
         assert_eq!(clock.advance(Some(1_501)), START + 501);
         assert_eq!(clock.backwards(), 1);
         assert_eq!(clock.captured_ns(START + 501), 1_501);
+    }
+
+    #[test]
+    fn no_time_is_too_late() {
+        let mut clock = Clock::default();
+        clock.advance(Some(0));
+        assert_eq!(clock.advance(Some(u64::MAX)), START + LATEST);
+        assert_eq!(clock.captured_ns(clock.now_ns()), LATEST);
     }
 }

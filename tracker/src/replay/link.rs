@@ -91,7 +91,9 @@ impl<'a> Frame<'a> {
             header: made_up,
             made_up: ETHERNET_HEADER,
             body: data.get(header as usize..).unwrap_or_default(),
-            length: original.saturating_sub(header) + ETHERNET_HEADER as u32,
+            length: original
+                .saturating_sub(header)
+                .saturating_add(ETHERNET_HEADER as u32),
         }
     }
 

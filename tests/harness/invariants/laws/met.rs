@@ -102,10 +102,11 @@ impl<'a> Met<'a> {
     }
 
     /// Whether who had called is called with another number: of a SYN that nobody
-    /// has acknowledged nothing is left.
+    /// has acknowledged nothing is left. An RST may have seemed to end the call.
     fn calls(&self) -> bool {
-        let [me, peer] = [self.me, self.me ^ 1].map(|end| self.settled.ends[end].state());
-        self.reason == Reason::SynAckRenewed && [me, peer] == [State::SynSent; 2]
+        let states = self.settled.states();
+        let moved = states != self.after.flow.states();
+        self.reason == Reason::SynAckRenewed && (states == [State::SynSent; 2] || moved)
     }
 
     /// What is refused changes nothing of its flow.
@@ -222,10 +223,12 @@ impl<'a> Met<'a> {
         } else {
             assert!(
                 self.starts().iter().any(|&from| self.leads(from)),
-                "{:?} of {flags:?} leads from {:?} to {:?}",
+                "{:?} of end {me} leads from {:?} to {:?}: {:?} on {:?}",
                 self.reason,
                 self.settled.states(),
-                after.states()
+                after.states(),
+                self.segment,
+                self.settled
             );
         }
         if !flags.has(Flags::SYN) {
@@ -300,7 +303,8 @@ impl<'a> Met<'a> {
         let sender = match on_sending(from[me], sent) {
             Move::To(next) | Move::Back(next) => {
                 // Its FIN had overtaken its SYN-ACK.
-                let early = next == State::SynReceived && self.settled.ends[me].has(end_flags::FIN);
+                let early =
+                    next == State::SynReceived && self.after.flow.ends[me].has(end_flags::FIN);
                 is == if early { State::FinWait1 } else { next }
             }
             Move::Odd => false,
