@@ -62,7 +62,7 @@ fn handshakes() -> Vec<Row> {
         tracked("the second SYN-ACK of a simultaneous open")
             .after([A.syn(), B.syn(), A.syn_ack()])
             .sends(B.syn_ack())
-            .leaves(ES, SR),
+            .leaves(ES, ES),
         tracked("data")
             .after(HANDSHAKE)
             .sends(B.ack().data(500))
