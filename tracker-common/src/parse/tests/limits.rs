@@ -312,13 +312,17 @@ fn the_highest_of_all_sack_blocks_counts_and_nothing_behind_them() {
         for highest in 0..blocks {
             let mut raw = vec![1, 1, 5, u8::try_from(2 + 8 * blocks).unwrap()];
             for block in 0..blocks {
-                let right = if block == highest { 0x3000 } else { 0x2000 };
+                let right = if block == highest {
+                    0xf000_3000
+                } else {
+                    0xf000_2000_u32
+                };
                 raw.extend(0x1000_u32.to_be_bytes());
                 raw.extend((right + u32::try_from(block).unwrap()).to_be_bytes());
             }
             let found = options(&raw);
             assert_eq!(found.present, Options::SACK);
-            let expected = 0x3000 + u32::try_from(highest).unwrap();
+            let expected = 0xf000_3000 + u32::try_from(highest).unwrap();
             assert_eq!(found.sack_high, Seq(expected), "{highest} of {blocks}");
         }
     }
@@ -333,6 +337,14 @@ fn padded_timestamps_with_others_behind_them_hide_none() {
     assert_eq!(found.present, Options::TIMESTAMPS | Options::SACK);
     assert_eq!((found.ts_value, found.ts_echo), (0x102, 0x304));
     assert_eq!(found.sack_high, Seq(9));
+    // Alone they fill twelve octets.
+    let found = options(&[1, 1, 8, 10, 1, 2, 3, 4, 5, 6, 7, 8]);
+    assert_eq!(found.present, Options::TIMESTAMPS);
+    assert_eq!((found.ts_value, found.ts_echo), (0x0102_0304, 0x0506_0708));
+    // Not padded they are the same.
+    let found = options(&[8, 10, 1, 2, 3, 4, 5, 6, 7, 8, 1, 1, 1, 1]);
+    assert_eq!(found.present, Options::TIMESTAMPS);
+    assert_eq!((found.ts_value, found.ts_echo), (0x0102_0304, 0x0506_0708));
     // Twelve octets of something else.
     let found = options(&[8, 10, 0, 0, 1, 2, 0, 0, 3, 4, 3, 3]);
     assert_eq!(found.present, Options::TIMESTAMPS | Options::BROKEN);

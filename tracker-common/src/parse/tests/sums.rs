@@ -87,7 +87,16 @@ fn a_checksum_that_cannot_be_told_is_not_wrong() {
 
 #[test]
 fn what_is_out_of_reach_is_not_missing() {
-    for frame in [v4(4), v6(4), tagged(&v4(4), &[(0x88a8, 1), (0x8100, 2)])] {
+    // With an extension header (destination options).
+    let mut extended = v6(4);
+    extended.splice(54..54, [6, 0, 1, 4, 0, 0, 0, 0]);
+    (extended[19], extended[20]) = (32, 60);
+    for frame in [
+        v4(4),
+        v6(4),
+        tagged(&v4(4), &[(0x88a8, 1), (0x8100, 2)]),
+        extended,
+    ] {
         let header = read(&frame).unwrap().at as usize + 20;
         for reach in 0..frame.len() {
             let mut packet = Packet::default();
@@ -135,4 +144,50 @@ fn bytes_are_given_from_inside_the_frame_only() {
     assert_eq!(frame[..].sum(2, 2), Some(word([3, 4, 0, 0])));
     assert_eq!(frame[..].sum(2, 4), None);
     assert_eq!(frame[..].sum(6, 0), None);
+}
+
+/// Bytes whose sum is this.
+struct Sum(u64);
+
+impl Bytes for Sum {
+    fn get<const N: usize>(&self, _: u32) -> Option<[u8; N]> {
+        None
+    }
+
+    fn copy(&self, _: u32, _: u32, _: &mut [u8; 64]) -> bool {
+        false
+    }
+
+    fn length(&self) -> u32 {
+        0
+    }
+
+    fn sum(&self, _: u32, _: u32) -> Option<u64> {
+        Some(self.0)
+    }
+}
+
+/// RFC 1071 section 4.1: fold until nothing is left to fold.
+#[test]
+fn carries_of_carries_come_round() {
+    let pseudo = u64::from(6_u16.to_be());
+    for sum in [
+        0xffff,
+        0x1_fffe,
+        0xffff_0000,
+        0xffff_ffff,
+        0x1_0000_fffe,
+        0x1_0000_ffff,
+        0x1_0000_ffff_ffff,
+        0xffff_ffff_0000,
+        0xffff_ffff_ffff,
+        0xffff_fffe_ffff_ffff,
+    ] {
+        let mut folded: u64 = sum;
+        while folded > 0xffff {
+            folded = (folded & 0xffff) + (folded >> 16);
+        }
+        let fits = checksum_fits(&Sum(sum - pseudo), &Packet::default());
+        assert_eq!(fits, Some(folded == 0xffff), "{sum:#x}");
+    }
 }

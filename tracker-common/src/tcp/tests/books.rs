@@ -64,6 +64,11 @@ fn events_of_handshakes_are_told_apart() {
     c.responder(segment(SYN_ACK, IRS, ISS + 1, 0));
     c.expect(State::Established, State::SynReceived);
     assert_eq!(c.outcome.embryo, 1);
+    let taken_back = c.flow;
+    c.initiator(segment(RST, ISS + 1, 0, 0));
+    c.expect(State::Closed, State::Closed);
+    assert_eq!(c.outcome.embryo, 1);
+    c.flow = taken_back;
     c.initiator(segment(ACK, ISS + 1, IRS + 1, 0));
     c.responder(segment(RST, IRS + 1, 0, 0));
     assert_eq!(c.outcome.embryo, 0, "closed in mid-life");
@@ -94,6 +99,14 @@ fn the_reservation_is_held_until_both_are_past_the_handshake() {
     c.initiator(segment(SYN_ACK, ISS, IRS + 1, 0));
     c.expect(State::Established, State::Established);
     assert_eq!(c.outcome.released, held::HALF_OPEN);
+    assert_eq!(c.outcome.embryo, 0);
+    // It is given back once.
+    c.initiator(segment(SYN_ACK, ISS, IRS + 1, 0));
+    c.expect(State::SynReceived, State::Established);
+    assert_eq!((c.outcome.released, c.outcome.embryo), (0, 1));
+    c.responder(segment(ACK, IRS + 1, ISS + 1, 0));
+    c.expect(State::Established, State::Established);
+    assert_eq!((c.outcome.released, c.outcome.embryo), (0, 0));
 }
 
 #[test]
@@ -164,6 +177,7 @@ fn a_new_flow_says_who_opened_it() {
             assert_eq!((me.ts, me.state()), (4321, State::FinWait1));
             assert_eq!((me.end, peer.end), (Seq(111), Seq(900)));
             assert_eq!(peer.max_end, Seq(900 + (500 << 14)));
+            assert_eq!(me.max_end, Seq(111 + (0xffff << 14)));
             assert_eq!((me.scale(), peer.scale()), (14, 14));
         }
     }
@@ -223,6 +237,14 @@ fn a_syn_that_passes_on_a_flow_leaves_its_other_facts_alone() {
     assert_eq!(c.outcome.remember, 1);
     c.responder(segment(SYN_ACK, IRS, ISS + 1, 0));
     assert_eq!(c.outcome.remember, 0);
+    assert!(c.flow().has(flow_flags::SYN_ON_LIVE));
+    // An answer to what was pending before the flow was open comes late.
+    c.initiator(segment(ACK, ISS + 1, IRS + 1, 0));
+    assert!(!c.flow().has(flow_flags::SYN_ON_LIVE));
+    // One that passes later stays until the end.
+    c.initiator(segment(SYN, 9999, 0, 0));
+    c.initiator(segment(ACK, ISS + 1, IRS + 1, 10));
+    assert!(c.flow().has(flow_flags::SYN_ON_LIVE));
 }
 
 #[test]
@@ -311,5 +333,48 @@ fn doubts_are_counted_each_time() {
         c.expect(State::FinWait1, State::CloseWait);
         assert_eq!(c.flow().disproved(), times);
         assert!(c.flow().doubts(0) && !c.flow().doubts(1));
+        // What moves nothing proves nothing.
+        c.responder(segment(ACK, IRS + 1, ISS + 1, 0));
+        assert!(c.flow().doubts(0));
     }
+    c.responder(segment(ACK, IRS + 1, ISS + 2, 0));
+    assert!(!c.flow().is_in_doubt(), "answered");
+}
+
+#[test]
+fn a_doubt_is_about_one_state_and_about_the_fin_in_it() {
+    // Who goes on from the state that was doubted has been there.
+    let mut c = Conversation::established();
+    c.responder(segment(SYN_ACK, IRS, ISS + 1, 0));
+    assert!(c.flow().doubts(1));
+    c.responder(segment(FIN, IRS + 1, ISS + 1, 0));
+    c.expect(State::Established, State::FinWait1);
+    assert!(!c.flow().doubts(1));
+    // But to take the other's FIN says nothing of one's own.
+    let mut c = Conversation::established();
+    c.initiator(segment(FIN, ISS + 1, IRS + 1, 0));
+    c.responder(segment(ACK, IRS + 1, ISS + 2, 0));
+    c.initiator(segment(FIN, ISS + 1, IRS + 1, 0));
+    c.responder(segment(FIN, IRS + 1, ISS + 1, 0));
+    c.initiator(segment(ACK, ISS + 2, IRS + 2, 0));
+    assert_eq!(c.flow().states()[0], State::Closing);
+    assert!(c.flow().doubts(0));
+}
+
+#[test]
+fn data_with_an_old_acknowledgement_may_have_been_taken() {
+    let mut c = Conversation::established();
+    for step in 0..4 {
+        c.responder(segment(ACK, IRS + 1 + step * 1024, ISS + 1, 1024));
+        c.initiator(segment(ACK, ISS + 1, IRS + 1 + (step + 1) * 1024, 0));
+    }
+    for (octets, end) in [(0, ISS + 1), (100, ISS + 101), (50, ISS + 101)] {
+        let old = segment(ACK, ISS + 1, IRS + 1, octets);
+        assert_eq!(c.initiator(old), Reason::AckTooOld);
+        assert_eq!(c.flow().ends[0].end, Seq(end));
+    }
+    assert_eq!(
+        c.responder(segment(ACK, IRS + 4097, ISS + 101, 0)),
+        Reason::Tracked
+    );
 }
