@@ -249,6 +249,10 @@ pub enum Effect {
 ///   not received it. It is misled.
 /// * `forged_exact`: during the handshake, with both next numbers right: an end
 ///   in SYN-SENT drops what it takes a moment later. It is misled.
+/// * `forged_overtaken`: data with an acknowledgement that is too old for RFC 5961
+///   section 5.2, but not for RFC 9293. Stacks that do without the former take
+///   such data of a true end and acknowledge them, so they count as sent. It is
+///   misled.
 /// * `forged_crossing`: a SYN-ACK with both ends' numbers right, in the name of
 ///   the end whose SYN was answered: as in a simultaneous open. At the next point
 ///   of rest all must be equal.
@@ -330,6 +334,9 @@ pub fn forged(
         return Effect::Misled;
     } else if world.shown[forgery.victim] != victim.rcv_nxt {
         notes.apart.push(("forged_ahead", None));
+        return Effect::Misled;
+    } else if forgery.reason == Reason::AckTooOld && !moved {
+        notes.apart.push(("forged_overtaken", None));
         return Effect::Misled;
     } else if !moved {
         notes.apart.push(("forged_touched", Some(forgery.reason)));

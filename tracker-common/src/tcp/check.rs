@@ -133,7 +133,7 @@ pub fn numbers(
     // empty segment is acceptable from where the window starts; any other needs
     // an octet in it.
     let reach = seq.plus(if length == 0 { 1 } else { length });
-    if !peer.bits().among(SILENT) && !reach.after(peer.ack) && !is_fin_again(me, segment) {
+    if !peer.bits().among(SILENT) && !reach.after(peer.ack) && !is_fin_again(me, peer, segment) {
         // II.
         if segment.end().before(me.end.minus(peer.window())) {
             return Reason::SegmentTooOld as u8;
@@ -151,13 +151,16 @@ const fn is_stamped(me: &Endpoint, segment: &Segment) -> bool {
 
 /// Whether this is the FIN that was sent before, as it was sent. Its receiver
 /// throws it away like any other, but it tells that its sender has no
-/// acknowledgement yet. With a newer acknowledgement it may be anybody's.
+/// acknowledgement yet. Or with the acknowledgement of the receiver's FIN, which
+/// may not come in any other way: Linux takes it (`tcp_sequence`), and is then
+/// silent. With any other acknowledgement it may be anybody's.
 #[inline(always)]
-const fn is_fin_again(me: &Endpoint, segment: &Segment) -> bool {
+const fn is_fin_again(me: &Endpoint, peer: &Endpoint, segment: &Segment) -> bool {
+    let acks_fin = peer.has(end_flags::FIN) & (segment.ack.0 == peer.end.0);
     segment.flags.has(Flags::FIN)
         && me.has(end_flags::FIN)
         && segment.end().0 == me.end.0
-        && segment.ack.0 == me.ack.0
+        && (segment.ack.0 == me.ack.0 || acks_fin)
 }
 
 /// Takes the timestamp of a segment that counts.

@@ -9,6 +9,9 @@ use crate::{
     reason::Reason,
 };
 
+/// No window is larger, in octets (RFC 7323 section 2.3).
+const LARGEST_WINDOW: u32 = 1 << 30;
+
 /// Judges an RST on a flow that is not over.
 ///
 /// It closes the flow if its receiver is sure to take it: in SYN-SENT, if it
@@ -99,12 +102,13 @@ pub fn judge(
             Judgement::leave(Reason::ResetInexact)
         };
     }
-    // An endpoint that has closed for good resets what still comes in, with the
-    // acknowledgement of that segment for a number (section 3.10.7.1), which
-    // may be from before its FIN. Linux takes one that is too low by the FIN
-    // (`tcp_reset_check`), others do not.
-    let behind = !seq.after(next) && !seq.before(next.minus(peer.window()));
-    if behind && me.has(end_flags::FIN) {
+    // An endpoint that is gone resets what still comes in, with the
+    // acknowledgement of that segment for a number (section 3.10.7.1), which may
+    // be as old as that segment. Its receiver throws it away.
+    let behind = !seq.after(next) && !seq.before(next.minus(LARGEST_WINDOW));
+    // A late copy of a SYN it resets with the number 0, and acknowledges it.
+    let answers_syn = seq.0 == 0 && acknowledges && acks_syn;
+    if behind || answers_syn {
         return Judgement::leave(Reason::ResetLate);
     }
     // Exact for a receiver that took another SYN-ACK than the one we go by.

@@ -37,9 +37,10 @@ impl Flags {
         self.0 & bits == bits
     }
 
-    /// Whether an endpoint may send this combination. Nine may: each of SYN and
-    /// FIN,ACK and ACK with or without URG; SYN,ACK; RST with or without ACK
-    /// (the set that nf_conntrack accepts, `tcp_valid_flags`).
+    /// Whether an endpoint may send this combination. Ten may: each of SYN and
+    /// FIN,ACK and ACK and RST,ACK with or without URG; SYN,ACK; RST. That is
+    /// the set that nf_conntrack accepts (`tcp_valid_flags`), and RST,ACK,URG,
+    /// which Linux sends when it aborts with urgent data unacknowledged.
     ///
     /// Data, FIN and URG need an ACK once a connection is synchronized
     /// (RFC 9293 section 3.10.7.4, fifth: "if the ACK bit is off, drop"), and
@@ -50,6 +51,7 @@ impl Flags {
         const SYN_URG: u8 = Flags::SYN | Flags::URG;
         const SYN_ACK: u8 = Flags::SYN | Flags::ACK;
         const RST_ACK: u8 = Flags::RST | Flags::ACK;
+        const RST_ACK_URG: u8 = Flags::RST | Flags::ACK | Flags::URG;
         const FIN_ACK: u8 = Flags::FIN | Flags::ACK;
         const FIN_ACK_URG: u8 = Flags::FIN | Flags::ACK | Flags::URG;
         const ACK_URG: u8 = Flags::ACK | Flags::URG;
@@ -60,6 +62,7 @@ impl Flags {
                 | SYN_ACK
                 | Self::RST
                 | RST_ACK
+                | RST_ACK_URG
                 | FIN_ACK
                 | FIN_ACK_URG
                 | Self::ACK
@@ -172,9 +175,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nine_combinations_are_legal() {
+    fn ten_combinations_are_legal() {
         let legal = (0..=Flags::KIND).filter(|b| b & !Flags::KIND == 0 && Flags(*b).legal());
-        assert_eq!(legal.count(), 9);
+        assert_eq!(legal.count(), 10);
         for named in [
             0,
             Flags::SYN | Flags::FIN,

@@ -238,8 +238,17 @@ fn note(
     if matches!(reason, Reason::AlreadyReceived) && segment.payload > 1 {
         flow.ends[me].lengthen_run();
     }
-    // Its receiver may not have had the newer acknowledgements, and take it.
-    if matches!(reason, Reason::AckTooOld) && segment.payload != 0 {
+    // An empty segment at the edge says that all before it was sent, of which some
+    // was lost before us; and what was overtaken by many acknowledgements RFC 5961
+    // section 5.2 has thrown away, and RFC 9293 taken. If it was taken, the other
+    // end may send into the window that it opened, or acknowledge the data that it
+    // brought: bounds are for all that may be honest. The states wait for proof,
+    // and a SYN that waits for its answer takes neither.
+    let takes = !flow.ends[me ^ 1].bits().is(State::SynSent);
+    if matches!(reason, Reason::WindowEdge) && takes {
+        open_window(flow, me, me ^ 1, segment);
+    }
+    if matches!(reason, Reason::AckTooOld) && takes && segment.payload != 0 {
         let end = &mut flow.ends[me];
         end.end = end.end.max(segment.seq.plus(segment.payload));
     }
@@ -286,7 +295,14 @@ fn take(
     reason: Reason,
     context: &Context,
 ) -> u16 {
-    let mine = flow.ends[me].bits().veiled(context.veil);
+    // A peer in LAST_ACK had taken our FIN before it sent its own, which says so:
+    // who acknowledges that one knows. So the ACK that was counted on sight has
+    // arrived, even if a copy of our FIN seemed to tell that it had not.
+    let mine = flow.ends[me].bits();
+    let knows = mine.is(State::FinWait1)
+        & flow.ends[peer].bits().is(State::LastAck)
+        & (sent == Sent::AckOfFin as u8);
+    let mine = Bits::of(mine.number().wrapping_add(u8::from(knows))).veiled(context.veil);
     let cell = sending(mine, sent);
     let mut releasable = 0;
     // An old ACK from before the SYN acknowledges nothing of this connection.

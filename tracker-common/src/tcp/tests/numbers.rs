@@ -64,6 +64,31 @@ fn nothing_starts_beyond_the_window() {
     }
 }
 
+/// Both ends fill the other's window, and the segment that does is lost before
+/// the tracker: seen on a bad wire.
+#[test]
+fn what_opens_the_window_from_its_edge_is_counted_with() {
+    let mut c = Conversation::established();
+    let edge = IRS + 1 + WINDOW;
+    c.initiator(segment(ACK, ISS + 1, IRS + 1, WINDOW));
+    assert_eq!(
+        c.responder(segment(ACK, edge, ISS + 1 + WINDOW, 0)),
+        Reason::WindowEdge
+    );
+    assert_eq!(
+        c.initiator(segment(ACK, ISS + 1 + WINDOW, IRS + 1, WINDOW)),
+        Reason::Tracked
+    );
+    assert_eq!(
+        c.responder(segment(ACK, IRS + 1, ISS + 1 + 2 * WINDOW, WINDOW)),
+        Reason::Tracked
+    );
+    assert_eq!(
+        c.initiator(segment(ACK, ISS + 1 + 2 * WINDOW, edge, 0)),
+        Reason::Tracked
+    );
+}
+
 #[test]
 fn windows_are_scaled_but_for_those_of_syns() {
     let mut c = scaled(7);

@@ -23,8 +23,10 @@ fn only_an_exact_number_closes() {
         (next + 1, Reason::ResetInexact),
         (next + 1024, Reason::ResetInexact),
         (next + 1025, Reason::ResetOutsideWindow),
-        (next - 1, Reason::ResetOutsideWindow),
-        (0, Reason::ResetOutsideWindow),
+        (next - 1, Reason::ResetLate),
+        (0, Reason::ResetLate),
+        (next.wrapping_sub(1 << 30), Reason::ResetLate),
+        (next.wrapping_sub((1 << 30) + 1), Reason::ResetOutsideWindow),
     ] {
         for flags in [RST, RST_ACK] {
             let mut c = Conversation::established();
@@ -45,6 +47,27 @@ fn only_an_exact_number_closes() {
             }
         }
     }
+}
+
+/// The number that RFC 9293 section 3.10.7.1 gives a reset of a segment without
+/// ACK, on flows whose numbers lie on either side of it.
+#[test]
+fn a_late_syn_may_be_reset_by_who_is_gone() {
+    for isn in [IRS, 3 << 30] {
+        let mut c = Conversation::new();
+        c.initiator(segment(SYN, ISS, 0, 0));
+        c.responder(segment(SYN_ACK, isn, ISS + 1, 0));
+        c.initiator(segment(ACK, ISS + 1, isn.wrapping_add(1), 0));
+        let reset = c.responder(segment(RST_ACK, 0, ISS + 1, 0));
+        assert_eq!(reset, Reason::ResetLate, "{isn}");
+        c.expect(State::Established, State::Established);
+    }
+    let mut c = Conversation::new();
+    c.initiator(segment(SYN, ISS, 0, 0));
+    c.responder(segment(SYN_ACK, 3 << 30, ISS + 1, 0));
+    c.initiator(segment(ACK, ISS + 1, (3 << 30) + 1, 0));
+    let foreign = c.responder(segment(RST_ACK, 0, ISS, 0));
+    assert_eq!(foreign, Reason::ResetOutsideWindow);
 }
 
 #[test]

@@ -97,7 +97,7 @@ fn whoever_forges_both_sides_is_on_one_of_them() {
         c.interfaces[1] = c.interfaces[0];
         let reason = c.responder(answer);
         assert!(
-            matches!(reason, Reason::SynAckOnLive | Reason::ResetOutsideWindow),
+            matches!(reason, Reason::SynAckOnLive | Reason::ResetLate),
             "{reason:?}"
         );
         c.expect(State::Established, State::Established);
