@@ -124,7 +124,8 @@ pub fn revived(situation: &Situation, from: End, sent: Option<Sent>) -> Option<[
 /// Whether the receiver of a segment throws it away, and its acknowledgement
 /// with it, because it has acknowledged all of it (3.10.7.4 first: "if an
 /// incoming segment is not acceptable"). A FIN that comes again as it was tells
-/// at least that its sender waits for the acknowledgement.
+/// at least that its sender waits for the acknowledgement; and with the
+/// acknowledgement of the receiver's FIN it may be the only one to bring that.
 pub fn thrown_away(situation: &Situation, from: End, sent: Sent, theirs: State) -> bool {
     let (me, peer) = (
         &situation.places[from as usize],
@@ -132,7 +133,7 @@ pub fn thrown_away(situation: &Situation, from: End, sent: Sent, theirs: State) 
     );
     let as_it_was = match sent {
         Sent::Fin => me.acked == Acked::Syn,
-        Sent::FinAckOfFin => me.acked == Acked::Fin,
+        Sent::FinAckOfFin => true,
         Sent::Syn | Sent::SynAck | Sent::Ack | Sent::AckOfFin | Sent::Reset => return false,
     };
     peer.acked == Acked::Fin && !matches!(theirs, LI | SS) && !as_it_was
@@ -186,6 +187,10 @@ pub fn expected(situation: &Situation, step: Step, checked: bool) -> Expected {
     // is all that SYN-RECEIVED waits for (3.5, figure 7; 3.10.7.4, fifth).
     if sent == Sent::SynAck && mine == SS && theirs != SS {
         next = ES;
+    }
+    // A peer in LAST-ACK has said that it took the FIN (3.10.7.4, eighth).
+    if sent == Sent::AckOfFin && mine == F1 && theirs == LA {
+        next = TW;
     }
     // Its FIN had overtaken its SYN-ACK: CLOSE in SYN-RECEIVED (3.10.4).
     if sent == Sent::SynAck && situation.places[me].closed {

@@ -67,7 +67,7 @@ pub fn never_sends(state: State, sent: Sent, from: End, checked: bool) -> Option
         (B, LI, Sent::AckOfFin | Sent::FinAckOfFin) => {
             Some("nobody has closed before the responder has said anything")
         }
-        (_, CL | TW, Sent::Fin) | (A, F2, Sent::FinAckOfFin) if checked => {
+        (_, CL | TW, Sent::Fin) if checked => {
             Some("its FIN was acknowledged, and comes again with another acknowledgement")
         }
         _ => None,

@@ -120,9 +120,10 @@ fn resets() -> Vec<Row> {
         established("an RST beyond the window", Reason::ResetOutsideWindow)
             .sends(A.bare_rst().seq(EDGE + 1))
             .breaks(Of::Isn(A), |_| [EDGE + 1, 1, EDGE]),
-        established("an RST before the window", Reason::ResetOutsideWindow)
-            .sends(B.rst().seq(0))
-            .breaks(Of::Isn(B), |shift| [0, 1, 1 + (1000 << shift)]),
+        established("an RST long before the window", Reason::ResetOutsideWindow)
+            .sends(B.rst().seq(u32::MAX << 30))
+            .breaks(Of::Isn(B), |shift| [u32::MAX << 30, 1, 1 + (1000 << shift)]),
+        established("an RST before the window", Reason::ResetLate).sends(B.rst().seq(0)),
         established("an RST with data in flight", Reason::ResetClosed)
             .after([A.ack().data(100)])
             .sends(A.bare_rst().seq(101))
