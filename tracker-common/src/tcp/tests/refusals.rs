@@ -79,3 +79,20 @@ fn an_rst_for_a_syn_ack_that_was_not_taken_closes_nothing() {
         c.expect(State::SynSent, State::SynReceived);
     }
 }
+
+#[test]
+fn an_rst_is_held_against_its_own_senders_syn_ack_only() {
+    // A SYN is none.
+    let mut c = Conversation::established();
+    let syn = segment(SYN, 70_000, 0, 0);
+    assert_eq!(c.initiator(syn), Reason::SynOnLive);
+    let reset = segment(RST, 70_001, 0, 0);
+    assert_eq!(c.initiator(reset), Reason::ResetOutsideWindow);
+    // Nor is that of the other end.
+    let mut c = Conversation::new();
+    c.initiator(segment(SYN, ISS, 0, 0));
+    c.responder(segment(SYN_ACK, IRS, ISS + 1, 0));
+    c.responder(segment(SYN_ACK, 70_000, ISS + 1, 0));
+    assert_eq!(c.initiator(reset), Reason::ResetOutsideWindow);
+    c.expect(State::SynSent, State::SynReceived);
+}
