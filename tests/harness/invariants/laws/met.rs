@@ -148,8 +148,13 @@ impl<'a> Met<'a> {
             other => panic!("a segment of a flow is refused for {other:?}"),
         };
         assert_eq!(bound.value, value, "{:?}", self.reason);
+        // Of numbers that lie half of the circle apart neither is the lower one;
+        // only a flow met in mid-life can have such.
+        let width = bound.high.wrapping_sub(bound.low);
+        let told = width < 1 << 31;
+        assert!(told || self.settled.is_unanchored(), "{bound:?}");
         assert!(
-            bound.value.wrapping_sub(bound.low) > bound.high.wrapping_sub(bound.low),
+            !told || bound.value.wrapping_sub(bound.low) > width,
             "{:?} although {bound:?} holds for {:?}",
             self.reason,
             self.settled
@@ -173,6 +178,18 @@ impl<'a> Met<'a> {
         expected.flags |= after.flags & marks;
         if self.reason == Reason::AlreadyReceived && segment.payload > 1 {
             expected.ends[me].lengthen_run();
+        }
+        // Its receiver may take what was overtaken by acknowledgements, or lies
+        // at the edge behind something that was lost.
+        let peer = me ^ 1;
+        let takes = expected.ends[peer].state() != State::SynSent;
+        if self.reason == Reason::AckTooOld && takes && segment.payload != 0 {
+            let end = &mut expected.ends[me].end;
+            *end = end.max(segment.seq.plus(segment.payload));
+        }
+        if self.reason == Reason::WindowEdge && takes {
+            let edge = &mut expected.ends[peer].max_end;
+            *edge = edge.max(after.ends[peer].max_end);
         }
         let overtook =
             self.reason == Reason::HandshakeUnseen && expected.ends[me].state() == State::Listen;
@@ -267,13 +284,21 @@ impl<'a> Met<'a> {
     }
 
     /// Pairs of states from which the segment may have moved its flow: its own;
-    /// those to which it revived it; and those after the SYN-ACK that it takes.
+    /// those to which it revived it; those after the SYN-ACK that it takes; and
+    /// that which its sender knows.
     fn starts(&self) -> Vec<[State; 2]> {
         use State::{Closed, FinWait1, Listen, SynReceived, SynSent};
         let mut starts = vec![self.settled.states()];
         if self.settled.states() == [Closed; 2] && self.settled.has(held::HALF_OPEN) {
             let responders = [FinWait1, SynReceived, SynSent, Listen];
             starts.extend(responders.map(|responder| [SynSent, responder]));
+        }
+        // Who acknowledges the FIN of one in LAST_ACK knows that its own has
+        // arrived, whatever a copy of it seemed to tell.
+        let mut pair = self.settled.states();
+        if pair[self.me] == State::FinWait1 && pair[self.me ^ 1] == State::LastAck {
+            pair[self.me] = State::FinWait2;
+            starts.push(pair);
         }
         let adopted = self.before.pending.as_deref();
         if adopted.is_some_and(|pending| pending.known == 2) {
@@ -290,10 +315,18 @@ impl<'a> Met<'a> {
         let [is, peer_is] = [me, peer].map(|end| self.after.flow.ends[end].state());
         let flags = self.segment.flags;
         let fin = flags.has(Flags::FIN);
+        let sent_syn_ack = flags.has(Flags::SYN | Flags::ACK);
         let receiver = &self.settled.ends[peer];
         let acks_fin = receiver.has(end_flags::FIN) && !self.segment.ack.before(receiver.end);
         let sent = match (flags.has(Flags::SYN), flags.has(Flags::ACK), fin) {
             (true, false, _) => Sent::Syn,
+            // The second SYN-ACK of a simultaneous open is an ACK.
+            (true, true, _)
+                if from[me] == State::SynSent
+                    && !matches!(from[peer], State::SynSent | State::Listen) =>
+            {
+                Sent::Ack
+            }
             (true, true, _) => Sent::SynAck,
             (false, _, true) if acks_fin => Sent::FinAckOfFin,
             (false, _, true) => Sent::Fin,
@@ -303,8 +336,7 @@ impl<'a> Met<'a> {
         let sender = match on_sending(from[me], sent) {
             Move::To(next) | Move::Back(next) => {
                 // Its FIN had overtaken its SYN-ACK.
-                let early =
-                    next == State::SynReceived && self.after.flow.ends[me].has(end_flags::FIN);
+                let early = sent_syn_ack && self.after.flow.ends[me].has(end_flags::FIN);
                 is == if early { State::FinWait1 } else { next }
             }
             Move::Odd => false,
