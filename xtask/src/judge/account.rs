@@ -79,10 +79,11 @@ impl Number {
 
 /// The number, or how many there are.
 fn size(value: &Value) -> u64 {
-    match value {
-        Value::Array(values) => values.len() as u64,
-        Value::Object(values) => values.len() as u64,
-        other => other.as_u64().unwrap_or(0),
+    let list = value.as_array().map(Vec::len);
+    let count = list.or_else(|| Some(value.as_object()?.len()));
+    match count {
+        Some(count) => count as u64,
+        None => value.as_u64().unwrap_or(0),
     }
 }
 

@@ -152,7 +152,12 @@ impl<'a> Met<'a> {
         // only a flow met in mid-life can have such.
         let width = bound.high.wrapping_sub(bound.low);
         let told = width < 1 << 31;
-        assert!(told || self.settled.is_unanchored(), "{bound:?}");
+        assert!(
+            told || self.settled.is_unanchored(),
+            "{:?}: {bound:?} of {:?}",
+            self.reason,
+            self.settled
+        );
         assert!(
             !told || bound.value.wrapping_sub(bound.low) > width,
             "{:?} although {bound:?} holds for {:?}",
