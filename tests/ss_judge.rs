@@ -135,10 +135,16 @@ fn judge(placement: Placement, family: Family) {
             .iter()
             .any(|state| matches!(state, State::Listen | State::SynSent | State::SynReceived))
     });
-    assert_eq!(
+    let half_open = half_open.count() as u64;
+    // One that was refused in its handshake keeps its place until it is removed.
+    let closed = flows
+        .iter()
+        .filter(|flow| flow.states() == (State::Closed, State::Closed));
+    let most = half_open + closed.count() as u64;
+    assert!(
+        (half_open..=most).contains(&stats.half_open.held),
+        "{} half-open places are held, {half_open} to {most} are in use:\n{}",
         stats.half_open.held,
-        half_open.count() as u64,
-        "{}",
         flow::table(&flows)
     );
     assert_eq!(stats.unproved.held, 0);
