@@ -113,7 +113,7 @@ pub fn numbers(
         }
         *bound = Bound {
             value: ack.0,
-            low: me.ack.minus(me.window()).0,
+            low: peer.isn.0,
             high: sent.0,
         };
         return Reason::AckUnsent as u8;

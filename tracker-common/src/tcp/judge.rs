@@ -62,7 +62,8 @@ impl Judgement {
 /// has not sent.
 #[inline(always)]
 pub const fn acks_syn(peer: &Endpoint, segment: &Segment) -> bool {
-    segment.ack.after(peer.isn) && !segment.ack.after(peer.end)
+    // `begin` leaves no window at 0: so there was a SYN.
+    peer.max_window != 0 && segment.ack.after(peer.isn) && !segment.ack.after(peer.end)
 }
 
 /// Judges a segment that `ends[me]` sent to `ends[peer]`.

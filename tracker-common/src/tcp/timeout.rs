@@ -199,10 +199,14 @@ const CLASS_BY_STATES: [[u8; 16]; 16] = {
     table
 };
 
-/// Number of [`class_of`] the flow's states.
+/// Number of [`class_of`] the flow's states, as they are once doubts have
+/// settled.
 #[inline(always)]
 const fn class_number(flow: &Flow) -> u8 {
     let [a, b] = flow.bits();
+    // Whoever doubts a state does not let the flow expire by it.
+    let a = believed(a, flow.doubt_mask(0));
+    let b = believed(b, flow.doubt_mask(1));
     CLASS_BY_STATES[(a.number() & 0x0f) as usize][(b.number() & 0x0f) as usize]
 }
 
