@@ -9,7 +9,7 @@ use super::{
 use crate::{
     reason::{self, Reason},
     tcp::{
-        State,
+        Options, State,
         timeout::{self, Profile},
     },
 };
@@ -146,6 +146,15 @@ fn switches_and_interface_flags_are_bits_of_their_own() {
     use super::{interface_flags as i, switches as s};
     assert_eq!([s::LIBERAL, s::DROP_SYN_DATA, s::STRICT_2MSL], [1, 2, 4]);
     assert_eq!([i::INGRESS, i::STRIPS_TAGS, i::CHECKSUM], [1, 2, 4]);
+    let options = [
+        Options::MSS,
+        Options::SCALE,
+        Options::SACK_PERMITTED,
+        Options::TIMESTAMPS,
+        Options::SACK,
+        Options::BROKEN,
+    ];
+    assert_eq!(options, [1, 2, 4, 8, 16, 32]);
 }
 
 #[test]

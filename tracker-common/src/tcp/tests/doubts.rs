@@ -91,3 +91,16 @@ fn syn_acks_that_nobody_asked_for_end_a_handshake() {
     assert!(timeout::expired(c.flow(), c.now, &c.live));
     assert_eq!(timeout::remaining(c.flow(), c.now, &c.live), 0);
 }
+
+#[test]
+fn who_acknowledges_a_last_fin_knows_that_its_own_was_taken() {
+    let mut c = Conversation::established();
+    c.initiator(segment(FIN, ISS + 1, IRS + 1, 0));
+    c.responder(segment(ACK, IRS + 1, ISS + 2, 0));
+    c.initiator(segment(FIN, ISS + 1, IRS + 1, 0));
+    c.responder(segment(FIN, IRS + 1, ISS + 2, 0));
+    c.initiator(segment(FIN, ISS + 1, IRS + 1, 0));
+    c.expect(State::FinWait1, State::LastAck);
+    c.initiator(segment(ACK, ISS + 2, IRS + 2, 0));
+    c.expect(State::TimeWait, State::Closed);
+}

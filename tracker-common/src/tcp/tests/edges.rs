@@ -129,7 +129,7 @@ fn an_acknowledgement_may_be_one_beyond_a_full_window() {
         assert_eq!(c.initiator(ack), reason, "{octets} {ack:?}");
         if reason == Reason::AckUnsent {
             let bound = c.outcome.bound;
-            assert_eq!(bound.low, IRS + 1 - 1024);
+            assert_eq!(bound.low, IRS, "its SYN");
             assert_eq!(bound.high, IRS + 1 + octets);
         }
     }
@@ -237,5 +237,45 @@ fn an_initiator_that_waits_takes_only_what_acknowledges_its_syn() {
             "{seq} {ack}"
         );
         c.expect(State::SynSent, State::SynReceived);
+        // What it throws away has brought nothing.
+        let end = IRS + if reason == Reason::Tracked { 6 } else { 1 };
+        assert_eq!(c.flow().ends[1].end, Seq(end));
+    }
+}
+
+#[test]
+fn only_at_its_edge_a_segment_that_moves_nothing_opens_a_window() {
+    let mut c = Conversation::established();
+    c.initiator(segment(ACK, ISS + 1, IRS + 1, 100));
+    c.responder(segment(ACK, IRS + 1, ISS + 101, 0));
+    let edge = c.flow().ends[1].max_end;
+    let mut old = segment(ACK, ISS + 1, IRS + 1, 100);
+    old.window = 60_000;
+    assert_eq!(c.initiator(old), Reason::AlreadyReceived);
+    assert_eq!(c.flow().ends[1].max_end, edge);
+    let mut empty = segment(ACK, ISS + 101 + 1024, IRS + 1, 0);
+    empty.window = 60_000;
+    assert_eq!(c.initiator(empty), Reason::WindowEdge);
+    assert_eq!(c.flow().ends[1].max_end, Seq(IRS + 1 + 60_000));
+}
+
+#[test]
+fn a_fin_comes_again_with_the_old_acknowledgement_or_with_that_of_the_others_fin() {
+    for (ack, has_fin, reason) in [
+        (IRS + 1, true, Reason::FinRetransmit),
+        (IRS + 5, true, Reason::AlreadyReceived),
+        (IRS + 12, true, Reason::FinRetransmit),
+        (IRS + 1, false, Reason::FinRetransmit),
+        (IRS + 5, false, Reason::AlreadyReceived),
+        (IRS + 11, false, Reason::AlreadyReceived),
+    ] {
+        let mut c = Conversation::established();
+        c.initiator(segment(FIN, ISS + 1, IRS + 1, 0));
+        c.responder(segment(ACK, IRS + 1, ISS + 2, 10));
+        if has_fin {
+            c.responder(segment(FIN, IRS + 11, ISS + 2, 0));
+        }
+        let again = segment(FIN, ISS + 1, ack, 0);
+        assert_eq!(c.initiator(again), reason, "{ack} {has_fin}");
     }
 }
