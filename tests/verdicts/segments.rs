@@ -304,9 +304,7 @@ fn refused() -> Vec<Row> {
         row("an ACK of what was never sent", Reason::AckUnsent)
             .after(HANDSHAKE)
             .sends(A.ack().acks(2))
-            .breaks(Of::Isn(B), |shift| {
-                [2, 1_u32.wrapping_sub(1000 << shift), 1]
-            })
+            .breaks(Of::Isn(B), |_| [2, 0, 1])
             .leaves(ES, ES),
         row(
             "a FIN that acknowledges what was never sent",
@@ -314,8 +312,7 @@ fn refused() -> Vec<Row> {
         )
         .after(HANDSHAKE)
         .sends(B.fin().acks(1_000_000))
-        // Its only window so far is its SYN's.
-        .breaks(Of::Isn(A), |_| [1_000_000, 1_u32.wrapping_sub(1000), 1])
+        .breaks(Of::Isn(A), |_| [1_000_000, 0, 1])
         .leaves(ES, ES),
         row("a refusal of another SYN", Reason::ResetWrongAck)
             .after([A.syn()])

@@ -28,7 +28,10 @@ impl Judgement {
     /// The segment acknowledges [`Context::pending`], a SYN-ACK, whose numbers
     /// are taken before it moves its ends by the column in the low half:
     /// [`Sent::Ack`], or [`Sent::Fin`], which is two more.
-    pub const ADOPT: u8 = 0x10 | Sent::Ack as u8;
+    pub const ADOPT: u8 = Self::ADOPTS | Sent::Ack as u8;
+
+    /// The bit that tells [`Judgement::ADOPT`].
+    pub const ADOPTS: u8 = 0x10;
 
     /// See [`Judgement::LEAVE`].
     #[inline(always)]

@@ -13,6 +13,7 @@ pub use check::in_flight;
 pub use judge::wants_pending;
 pub use open::{Admission, Opening, admit, open};
 pub use segment::{Flags, Options, Segment};
+use state::knows_its_fin_taken;
 pub use state::{
     Bits, Cell, Move, Received, Sent, State, arriving, on_arrival, on_sending, sending,
 };

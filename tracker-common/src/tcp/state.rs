@@ -399,6 +399,28 @@ impl Cell {
     }
 }
 
+/// 1 if an endpoint in `mine` that sends `sent` shows that it knows its FIN to be
+/// taken, because its peer is in `theirs`; else 0. One is what FIN_WAIT_2 has more
+/// than FIN_WAIT_1. By tables, since comparisons are ways for the verifier.
+#[inline(always)]
+#[must_use]
+pub(super) const fn knows_its_fin_taken(mine: Bits, theirs: Bits, sent: u8) -> u8 {
+    const WAITS: [u8; 16] = {
+        let mut waits = [0; 16];
+        waits[State::FinWait1 as usize] = 1;
+        waits
+    };
+    const TELLS: [[u8; 8]; 16] = {
+        let mut tells = [[0; 8]; 16];
+        tells[State::LastAck as usize][Sent::AckOfFin as usize] = 1;
+        tells
+    };
+    WAITS[(mine.number() & 0x0f) as usize]
+        & TELLS[(theirs.number() & 0x0f) as usize][(sent & 0x07) as usize]
+}
+
+const _: () = assert!(State::FinWait2 as u8 == State::FinWait1 as u8 + 1);
+
 /// [`SENDING`] with power-of-two sides, so that masks replace bounds checks.
 const SENDING_CELLS: [[Cell; 8]; 16] = {
     let mut cells = [[Cell(0); 8]; 16];

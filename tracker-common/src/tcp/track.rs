@@ -9,6 +9,7 @@
 use super::{
     Bits, Flags, Received, Segment, Sent, State, arriving, check,
     judge::{self, Judgement},
+    knows_its_fin_taken,
     open::begin,
     reset, sending, timeout,
 };
@@ -177,7 +178,7 @@ pub fn meet(
         close(flow, me, peer);
         0
     } else {
-        if judgement.sent & Judgement::ADOPT == Judgement::ADOPT {
+        if judgement.sent & Judgement::ADOPTS != 0 {
             adopt(flow, me, peer, context);
         }
         // [`Judgement::ADOPT`] has the low bits of its column.
@@ -299,10 +300,8 @@ fn take(
     // who acknowledges that one knows. So the ACK that was counted on sight has
     // arrived, even if a copy of our FIN seemed to tell that it had not.
     let mine = flow.ends[me].bits();
-    let knows = mine.is(State::FinWait1)
-        & flow.ends[peer].bits().is(State::LastAck)
-        & (sent == Sent::AckOfFin as u8);
-    let mine = Bits::of(mine.number().wrapping_add(u8::from(knows))).veiled(context.veil);
+    let knows = knows_its_fin_taken(mine, flow.ends[peer].bits(), sent);
+    let mine = Bits::of(mine.number().wrapping_add(knows)).veiled(context.veil);
     let cell = sending(mine, sent);
     let mut releasable = 0;
     // An old ACK from before the SYN acknowledges nothing of this connection.
