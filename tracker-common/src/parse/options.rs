@@ -54,6 +54,8 @@ pub fn read<B: Bytes + ?Sized>(
         // To the verifier the cursor is any small number on every pass, whatever
         // way led here; without this each way is a state of its own.
         at = at.wrapping_add(veil as usize) & (BUFFER - 1);
+        // Nor what has been found so far.
+        options.present = options.present.wrapping_add(veil);
         if at >= length {
             return;
         }

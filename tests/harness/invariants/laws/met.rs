@@ -301,7 +301,7 @@ impl<'a> Met<'a> {
         // Who acknowledges the FIN of one in LAST_ACK knows that its own has
         // arrived, whatever a copy of it seemed to tell.
         let mut pair = self.settled.states();
-        if pair[self.me] == State::FinWait1 && pair[self.me ^ 1] == State::LastAck {
+        if pair[self.me] == FinWait1 && pair[self.me ^ 1] == State::LastAck {
             pair[self.me] = State::FinWait2;
             starts.push(pair);
         }
