@@ -36,7 +36,7 @@ const VERIFIED: [(&str, u32); 3] = [
 const STACK: u32 = 512 - 8 * 10;
 
 /// Octets of an object.
-const OBJECT: usize = 1_500_000;
+const OBJECT: usize = 1_800_000;
 
 /// Octets of all maps at the default configuration, without flows.
 const MAPS: u64 = 16 << 20;
