@@ -97,12 +97,6 @@ struct Sum {
 }
 
 fn run(placement: Placement, seed: u64) {
-    // It still finds a refused segment (`ack_unsent`) in some thousand connections:
-    // until that is settled it is run by hand.
-    if std::env::var_os("TRACKER_JUDGE").is_none() {
-        println!("not run: TRACKER_JUDGE is not set");
-        return;
-    }
     // Two sockets for each connection of a wave, and those that stay open.
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     setrlimit(Resource::RLIMIT_NOFILE, most.min(1 << 16), most).unwrap();

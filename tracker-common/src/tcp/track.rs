@@ -267,8 +267,14 @@ fn note(
         && judge::acks_syn(peer, segment)
     {
         let end = &mut flow.ends[me];
-        end.end = segment.end();
-        end.flags = end_flags::SPOKE | (segment.flags.0 & end_flags::FIN);
+        let last = segment.end();
+        // Of several the one that reaches furthest; but one that lies nowhere near
+        // is not of the same connection.
+        let further = end.end.since(last) < u32::from(u16::MAX);
+        if !(end.has(end_flags::SPOKE) && further) {
+            end.end = last;
+            end.flags = end_flags::SPOKE | (segment.flags.0 & end_flags::FIN);
+        }
     }
 }
 

@@ -329,6 +329,29 @@ fn data_that_overtake_the_syn_ack_are_remembered() {
     c.expect(State::Established, State::Established);
 }
 
+/// Fast Open on a wire that reorders: seen there, and refused, when only the last
+/// of them was kept.
+#[test]
+fn of_several_that_overtake_the_syn_ack_the_furthest_counts() {
+    for stray in [None, Some(90_000)] {
+        let mut c = Conversation::new();
+        c.initiator(segment(SYN, ISS, 0, 10));
+        // Somebody else's, which the SYN-ACK will prove wrong.
+        if let Some(seq) = stray {
+            c.responder(segment(ACK, seq, ISS + 11, 10));
+        }
+        for (seq, payload) in [(201, 100), (301, 100), (1, 100), (101, 100)] {
+            c.responder(segment(ACK, IRS + seq, ISS + 11, payload));
+        }
+        c.responder(segment(SYN_ACK, IRS, ISS + 11, 0));
+        assert_eq!(c.flow().ends[1].end.0, IRS + 401);
+        let beyond = segment(ACK, ISS + 11, IRS + 402, 0);
+        assert_eq!(c.initiator(beyond), Reason::HandshakeWrongAck);
+        let all = segment(ACK, ISS + 11, IRS + 401, 0);
+        assert_eq!(c.initiator(all), Reason::Tracked);
+    }
+}
+
 #[test]
 fn silence_with_data_in_flight_is_not_borne_for_days() {
     let mut c = Conversation::established();
