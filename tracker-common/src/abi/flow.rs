@@ -328,7 +328,7 @@ impl Endpoint {
     pub const fn window(&self) -> u32 {
         const _: () = assert!(end_flags::SPOKE == 1 << 5);
         let spoke = self.flags >> 5 & 1;
-        (self.max_window as u32) << (self.scale() * spoke & 0x0f)
+        (self.max_window as u32) << ((self.scale() * spoke) & 0x0f)
     }
 
     /// Packets it sent.
@@ -364,7 +364,8 @@ pub struct Flow {
     pub generation: u32,
     /// When it came to be.
     pub first: Tick,
-    /// When a segment of it was last accepted.
+    /// When its time-out last began to run: at its last accepted segment; in a
+    /// handshake and in TIME_WAIT, at its last progress.
     pub last: Tick,
     /// Rule that admitted it (0: none).
     pub rule: u16,

@@ -203,10 +203,8 @@ const CLASS_BY_STATES: [[u8; 16]; 16] = {
 /// settled.
 #[inline(always)]
 const fn class_number(flow: &Flow) -> u8 {
-    let [a, b] = flow.bits();
     // Whoever doubts a state does not let the flow expire by it.
-    let a = believed(a, flow.doubt_mask(0));
-    let b = believed(b, flow.doubt_mask(1));
+    let [a, b] = believed_both(flow);
     CLASS_BY_STATES[(a.number() & 0x0f) as usize][(b.number() & 0x0f) as usize]
 }
 
@@ -294,20 +292,21 @@ const fn gave_up(flow: &Flow, live: &Live) -> bool {
         && class_number(flow) == Class::SynReceived as u8
 }
 
-/// The moment from which the time-out runs.
+/// Whether a segment that moved no state starts the time-out of `flow` anew.
 ///
-/// Half-open flows count from their first SYN: a retransmission must not keep
-/// them, or whoever repeats a SYN keeps an entry for ever. All others count
-/// from the last segment that was accepted.
+/// Not in a handshake, or whoever repeats a SYN keeps an entry for ever: it has
+/// [`Class::SynSent`] from its first SYN and [`Class::SynReceived`] from its
+/// first SYN-ACK, which may answer a late repetition of the SYN (Linux: up to
+/// 63 s after the first). And in TIME_WAIT only a FIN does, which comes again
+/// (RFC 9293 section 3.10.7.4, eighth). `veil` is [`super::Context::veil`].
 #[inline(always)]
-#[must_use]
-pub const fn base(flow: &Flow) -> Tick {
-    // The first two classes are the handshake's.
-    if class_number(flow) <= Class::SynReceived as u8 {
-        flow.first
-    } else {
-        flow.last
-    }
+pub(super) const fn refreshes(flow: &Flow, fin: bool, veil: u8) -> bool {
+    const HANDSHAKE: u16 = 1 << Class::SynSent as u16 | 1 << Class::SynReceived as u16;
+    let patient = HANDSHAKE | (!fin as u16) << Class::TimeWait as u16;
+    let [a, b] = believed_both(flow);
+    let a = a.number().wrapping_add(veil) & 0x0f;
+    let b = b.number().wrapping_add(veil) & 0x0f;
+    patient >> (CLASS_BY_STATES[a as usize][b as usize] & 0x0f) & 1 == 0
 }
 
 /// Ticks until `flow` expires, 0 when it has.
@@ -318,7 +317,7 @@ pub fn remaining(flow: &Flow, now: Tick, live: &Live) -> u32 {
     if gave_up(flow, live) {
         return 0;
     }
-    timeout_ticks(flow, live).saturating_sub(now.since(base(flow)))
+    timeout_ticks(flow, live).saturating_sub(now.since(flow.last))
 }
 
 /// Whether `flow` has expired: to the packet path it is absent from then on,
@@ -333,7 +332,7 @@ pub fn expired(flow: &Flow, now: Tick, live: &Live) -> bool {
 /// is [`super::Context::veil`].
 #[inline(always)]
 pub(super) fn expired_veiled(flow: &Flow, now: Tick, live: &Live, veil: u8) -> bool {
-    now.since(base(flow)) >= timeout_ticks_veiled(flow, live, veil) || gave_up(flow, live)
+    now.since(flow.last) >= timeout_ticks_veiled(flow, live, veil) || gave_up(flow, live)
 }
 
 /// How long a state that was taken back is believed after the retransmission
@@ -366,9 +365,9 @@ pub fn settle_doubts(flow: &mut Flow, now: Tick) {
     if !flow.is_in_doubt() || now.since(flow.last) < doubt_ticks(flow) {
         return;
     }
-    let [initiator, responder] = flow.bits();
-    flow.ends[0].set_bits(believed(initiator, flow.doubt_mask(0)));
-    flow.ends[1].set_bits(believed(responder, flow.doubt_mask(1)));
+    let [initiator, responder] = believed_both(flow);
+    flow.ends[0].set_bits(initiator);
+    flow.ends[1].set_bits(responder);
     flow.end_doubts();
 }
 
@@ -379,6 +378,16 @@ pub fn settled(flow: &Flow, now: Tick) -> Flow {
     let mut flow = *flow;
     settle_doubts(&mut flow, now);
     flow
+}
+
+/// Both states as they are once doubts have settled.
+#[inline(always)]
+const fn believed_both(flow: &Flow) -> [Bits; 2] {
+    let [a, b] = flow.bits();
+    [
+        believed(a, flow.doubt_mask(0)),
+        believed(b, flow.doubt_mask(1)),
+    ]
 }
 
 /// The state that was taken on sight where `mask` is all ones, `state` where it
@@ -466,22 +475,5 @@ mod tests {
         assert!(expired(&flow, Tick(150), &live));
         live.timeout_scale = 512;
         assert!(expired(&flow, Tick(100), &live));
-    }
-
-    #[test]
-    fn a_half_open_flow_counts_from_its_first_syn() {
-        let mut flow = Flow {
-            first: Tick(10),
-            last: Tick(90),
-            ..Flow::default()
-        };
-        flow.ends[0].set_state(State::SynSent);
-        flow.ends[1].set_state(State::Listen);
-        assert_eq!(base(&flow), Tick(10));
-        flow.ends[1].set_state(State::SynReceived);
-        assert_eq!(base(&flow), Tick(10));
-        flow.ends[0].set_state(State::Established);
-        flow.ends[1].set_state(State::Established);
-        assert_eq!(base(&flow), Tick(90));
     }
 }

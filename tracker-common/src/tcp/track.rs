@@ -391,9 +391,8 @@ fn finish(
     let [initiator, responder] = after;
     let moved = (before_initiator.number() ^ initiator.number())
         | (before_responder.number() ^ responder.number());
-    // In TIME_WAIT only a FIN that comes again starts 2MSL anew (RFC 9293
-    // section 3.10.7.4, eighth); whatever else trickles in does not.
-    if moved != 0 || segment.flags.has(Flags::FIN) || !timeout::waits_2msl(after) {
+    let fin = segment.flags.has(Flags::FIN);
+    if moved != 0 || timeout::refreshes(flow, fin, context.veil) {
         flow.last = context.now;
     }
     settle(flow, releasable, outcome);

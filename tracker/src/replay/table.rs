@@ -440,7 +440,7 @@ impl Table {
 
 /// How long ago an expired flow expired, ns.
 fn overdue_ns(flow: &Flow, now_ns: u64, live: &Live) -> u64 {
-    let waited = Tick::from_ns(now_ns).since(timeout::base(flow));
+    let waited = Tick::from_ns(now_ns).since(flow.last);
     let ticks = waited.saturating_sub(timeout::timeout_ticks(flow, live));
     (u64::from(ticks) * TICK_NS).min(now_ns)
 }

@@ -65,7 +65,7 @@ fn sound(id: &Id, flow: &Flow, now: Tick, live: &Live) {
 fn over_for_good(flow: &Flow, now: Tick, live: &Live) {
     const LATER: [u32; 6] = [1, 100, 2000, 10_000, 60_000, 1 << 24];
     let mut over = expired(flow, now, live);
-    let waited = now.since(timeout::base(&settled(flow, now)));
+    let waited = now.since(flow.last);
     for ticks in LATER
         .into_iter()
         .filter(|ticks| waited + ticks < MAX_TIMEOUT_TICKS)

@@ -84,11 +84,40 @@ fn retransmissions_are_counted_and_do_not_extend_the_handshake() {
     );
     assert_eq!(c.flow().ends[0].syn_retransmits, 3);
     assert_eq!(c.flow().ends[1].syn_retransmits, 1);
-    // 60 s after the first SYN it is gone, whatever came since: the same SYN
+    // 60 s after the first SYN-ACK it is gone, whatever came since: the same SYN
     // opens a new flow.
-    c.wait_ms(56_100);
+    c.wait_ms(58_000);
+    assert_eq!(c.initiator(segment(SYN, ISS, 0, 0)), Reason::SynRetransmit);
+    c.wait_ms(1_100);
     assert_eq!(c.initiator(segment(SYN, ISS, 0, 0)), Reason::FlowReopened);
     assert_eq!(c.flow().ends[0].syn_retransmits, 0);
+}
+
+/// Linux repeats its SYN 1, 3, 7, 15, 31 and 63 s after the first.
+#[test]
+fn a_syn_answered_late_still_completes() {
+    let mut c = Conversation::new();
+    c.initiator(segment(SYN, ISS, 0, 0));
+    c.wait_ms(63_000);
+    assert_eq!(c.initiator(segment(SYN, ISS, 0, 0)), Reason::SynRetransmit);
+    c.responder(segment(SYN_ACK, IRS, ISS + 1, 0));
+    c.wait_ms(1000);
+    let ack = segment(ACK, ISS + 1, IRS + 1, 0);
+    assert_eq!(c.initiator(ack), Reason::Tracked);
+    c.expect(State::Established, State::Established);
+}
+
+/// Without an answer it does end, 120 s after the first.
+#[test]
+fn repeated_syns_alone_keep_nothing() {
+    let mut c = Conversation::new();
+    c.initiator(segment(SYN, ISS, 0, 0));
+    for _ in 0..11 {
+        c.wait_ms(10_900);
+        assert_eq!(c.initiator(segment(SYN, ISS, 0, 0)), Reason::SynRetransmit);
+    }
+    c.wait_ms(1000);
+    assert_eq!(c.initiator(segment(SYN, ISS, 0, 0)), Reason::FlowReopened);
 }
 
 #[test]
