@@ -47,6 +47,9 @@ const TICK_MS_TWICE: u32 = 8;
 /// the network has pushed together.
 const BUNCHING: u32 = 1000;
 
+/// No window is larger, in octets (RFC 7323 section 2.3).
+pub const LARGEST_WINDOW: u32 = 1 << 30;
+
 /// The states in which an endpoint has acknowledged nothing yet.
 const SILENT: u16 = Bits::set(&[State::Listen, State::SynSent]);
 

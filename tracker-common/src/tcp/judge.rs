@@ -160,6 +160,12 @@ pub fn judge(
                 reason: failed,
             };
         }
+        // Exempt from checks does not mean exempt from arithmetic: numbers that
+        // lie half the circle apart cannot be told to be before or behind.
+        let distance = segment.ack.since(peer.end.minus(check::LARGEST_WINDOW));
+        if distance > 2 * check::LARGEST_WINDOW {
+            return Judgement::leave(Reason::SegmentTooOld);
+        }
         if Reason::known(failed).refuses() {
             reason = Reason::Liberal as u8;
         }

@@ -2,15 +2,13 @@
 
 use super::{
     Bits, Context, Flags, Segment, Sent, State,
+    check::LARGEST_WINDOW,
     judge::{Judgement, is_on_path},
 };
 use crate::{
     abi::{Bound, Flow, INITIATOR, RESPONDER, end_flags, flow_flags, held},
     reason::Reason,
 };
-
-/// No window is larger, in octets (RFC 7323 section 2.3).
-const LARGEST_WINDOW: u32 = 1 << 30;
 
 /// Judges an RST on a flow that is not over.
 ///

@@ -204,7 +204,7 @@ const CLASS_BY_STATES: [[u8; 16]; 16] = {
 #[inline(always)]
 const fn class_number(flow: &Flow) -> u8 {
     // Whoever doubts a state does not let the flow expire by it.
-    let [a, b] = believed_both(flow);
+    let [a, b] = believed_both(flow, 0);
     CLASS_BY_STATES[(a.number() & 0x0f) as usize][(b.number() & 0x0f) as usize]
 }
 
@@ -303,7 +303,7 @@ const fn gave_up(flow: &Flow, live: &Live) -> bool {
 pub(super) const fn refreshes(flow: &Flow, fin: bool, veil: u8) -> bool {
     const HANDSHAKE: u16 = 1 << Class::SynSent as u16 | 1 << Class::SynReceived as u16;
     let patient = HANDSHAKE | (!fin as u16) << Class::TimeWait as u16;
-    let [a, b] = believed_both(flow);
+    let [a, b] = believed_both(flow, veil);
     let a = a.number().wrapping_add(veil) & 0x0f;
     let b = b.number().wrapping_add(veil) & 0x0f;
     patient >> (CLASS_BY_STATES[a as usize][b as usize] & 0x0f) & 1 == 0
@@ -365,7 +365,7 @@ pub fn settle_doubts(flow: &mut Flow, now: Tick) {
     if !flow.is_in_doubt() || now.since(flow.last) < doubt_ticks(flow) {
         return;
     }
-    let [initiator, responder] = believed_both(flow);
+    let [initiator, responder] = believed_both(flow, 0);
     flow.ends[0].set_bits(initiator);
     flow.ends[1].set_bits(responder);
     flow.end_doubts();
@@ -380,13 +380,14 @@ pub fn settled(flow: &Flow, now: Tick) -> Flow {
     flow
 }
 
-/// Both states as they are once doubts have settled.
+/// Both states as they are once doubts have settled; `veil` is
+/// [`super::Context::veil`].
 #[inline(always)]
-const fn believed_both(flow: &Flow) -> [Bits; 2] {
+const fn believed_both(flow: &Flow, veil: u8) -> [Bits; 2] {
     let [a, b] = flow.bits();
     [
-        believed(a, flow.doubt_mask(0)),
-        believed(b, flow.doubt_mask(1)),
+        believed(Bits::of(a.number().wrapping_add(veil)), flow.doubt_mask(0)),
+        believed(Bits::of(b.number().wrapping_add(veil)), flow.doubt_mask(1)),
     ]
 }
 
@@ -405,15 +406,13 @@ const BELIEVED: [State; 16] = {
     let mut believed = [State::Closed; 16];
     let mut index = 0;
     while index < State::COUNT {
-        believed[index] = match State::ALL[index] {
-            State::SynReceived => State::Established,
-            State::FinWait1 => State::FinWait2,
-            State::Closing => State::TimeWait,
-            State::LastAck => State::Closed,
-            other => other,
-        };
+        believed[index] = State::ALL[index];
         index += 1;
     }
+    believed[State::SynReceived as usize] = State::Established;
+    believed[State::FinWait1 as usize] = State::FinWait2;
+    believed[State::Closing as usize] = State::TimeWait;
+    believed[State::LastAck as usize] = State::Closed;
     believed
 };
 

@@ -341,7 +341,8 @@ fn take(
     if segment.flags.has(Flags::SYN) {
         synchronize(flow, me, peer, segment, reason, context);
     } else {
-        advance(flow, me, peer, segment, context);
+        let liberal = matches!(reason, Reason::Liberal);
+        advance(flow, me, peer, segment, liberal, context);
     }
     flow.ends[me].flags |= end_flags::SEEN;
     flow.flags &= !(flow_flags::RST_INEXACT << me);
@@ -460,9 +461,17 @@ fn synchronize(
     }
 }
 
-/// Takes the numbers of a segment after the SYN.
+/// Takes the numbers of a segment after the SYN; `liberal` says that a check
+/// would have refused it.
 #[inline(always)]
-fn advance(flow: &mut Flow, me: usize, peer: usize, segment: &Segment, context: &Context) {
+fn advance(
+    flow: &mut Flow,
+    me: usize,
+    peer: usize,
+    segment: &Segment,
+    liberal: bool,
+    context: &Context,
+) {
     if flow.ends[me].bits().is(State::SynSent) {
         // Karn: a repeated SYN or SYN-ACK leaves open which one was answered.
         if me == INITIATOR && flow.ends[0].syn_retransmits | flow.ends[1].syn_retransmits == 0 {
@@ -472,7 +481,7 @@ fn advance(flow: &mut Flow, me: usize, peer: usize, segment: &Segment, context: 
         flow.ends[me].ack = segment.ack;
     }
     check::take_timestamp(flow, me, peer, segment, context.now);
-    let anchorless = flow.is_liberal() || flow.is_unanchored();
+    let anchorless = liberal || flow.is_liberal() || flow.is_unanchored();
     let end = &mut flow.ends[me];
     // Of a connection met in mid-life the field held a guess so far.
     if !end.has(end_flags::SEEN) {
