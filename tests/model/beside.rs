@@ -9,7 +9,7 @@ use tracker_common::{
     seq::Seq,
     tcp::{
         Admission, Context, Flags, Opening, Outcome, Segment as Seen, State, admit, meet, open,
-        timeout,
+        pass, timeout,
     },
     time::{Micros, Tick, ticks_from_ms},
 };
@@ -135,7 +135,9 @@ impl Beside {
             if flow.has(flow_flags::SYN_ON_LIVE) && segment.has(ACK) {
                 context.pending = self.pending;
             }
-            meet(&mut flow, &seen, sender, &context, live, &mut outcome);
+            if !pass(&mut flow, &seen, sender, &context, live) {
+                meet(&mut flow, &seen, sender, &context, live, &mut outcome);
+            }
             if outcome.replace == 0 {
                 if outcome.remember != 0 {
                     self.pending = PendingSyn::of(&seen, outcome.sender, MICROS);

@@ -1,7 +1,10 @@
 //! A packet meets its flow: look-up, lock, the brain, unlock, and only then
 //! what the brain asked for.
 
-use core::ffi::c_void;
+use core::{
+    ffi::c_void,
+    sync::atomic::{Ordering, compiler_fence},
+};
 
 use tracker_common::{
     abi::{
@@ -12,7 +15,7 @@ use tracker_common::{
     reason::Reason,
     tcp::{
         Admission, Bits, CLOSED, Context, Flags, Opening, Outcome, State, admit, in_flight, meet,
-        open,
+        open, pass,
     },
     time::{Micros, Tick},
 };
@@ -114,6 +117,14 @@ pub fn track(scratch: &mut Scratch, seen: &Seen) -> Reason {
             // SAFETY: under the lock this program is the only one that writes.
             let inside = unsafe { &mut *flow };
             let sender = inside.index_of(Side::from_raw(*from));
+            if pass(inside, &packet.segment, sender, context, live) {
+                // SAFETY: `acquire` locked it.
+                unsafe { table::unlock(flow) };
+                return Reason::Tracked;
+            }
+            // What `pass` has read is read again, or the verifier carries all
+            // that was found out about it through `meet`.
+            compiler_fence(Ordering::SeqCst);
             meet(inside, &packet.segment, sender, context, live, outcome);
             if outcome.replace == 0 {
                 event.flow = inside.id();

@@ -504,7 +504,13 @@ impl Flow {
     #[inline(always)]
     #[must_use]
     pub const fn is_in_doubt(&self) -> bool {
-        self.ends[RESPONDER].tally & !Self::DISPROVED != 0
+        self.doubted() != 0
+    }
+
+    /// The same as a number, 0 for no.
+    #[inline(always)]
+    pub(crate) const fn doubted(&self) -> u8 {
+        self.ends[RESPONDER].tally & !Self::DISPROVED
     }
 
     /// Whether the state of `ends[side]` was taken back.

@@ -1,6 +1,7 @@
 //! The TCP state machine, seen from between the two endpoints.
 
 mod check;
+mod express;
 mod judge;
 mod open;
 mod reset;
@@ -10,6 +11,7 @@ pub mod timeout;
 mod track;
 
 pub use check::in_flight;
+pub use express::{is_plain, pass};
 pub use judge::wants_pending;
 pub use open::{Admission, Opening, admit, open};
 pub use segment::{Flags, Options, Segment};

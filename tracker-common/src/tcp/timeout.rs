@@ -200,12 +200,15 @@ const CLASS_BY_STATES: [[u8; 16]; 16] = {
 };
 
 /// Number of [`class_of`] the flow's states, as they are once doubts have
-/// settled.
+/// settled: whoever doubts a state does not let the flow expire by it. `veil` is
+/// [`super::Context::veil`]; added last, so that what comes out of one table is
+/// masked before it is looked up in the next.
 #[inline(always)]
-const fn class_number(flow: &Flow) -> u8 {
-    // Whoever doubts a state does not let the flow expire by it.
-    let [a, b] = believed_both(flow, 0);
-    CLASS_BY_STATES[(a.number() & 0x0f) as usize][(b.number() & 0x0f) as usize]
+const fn class_number(flow: &Flow, veil: u8) -> u8 {
+    let [a, b] = believed_both(flow, veil);
+    let a = a.number().wrapping_add(veil) & 0x0f;
+    let b = b.number().wrapping_add(veil) & 0x0f;
+    CLASS_BY_STATES[a as usize][b as usize]
 }
 
 /// Number of the class that a fact about this very flow shortens its time-out
@@ -245,7 +248,7 @@ const fn shortened(flow: &Flow, class: u8) -> u8 {
 /// The class that this very flow waits in.
 #[must_use]
 pub const fn class_of_flow(flow: &Flow) -> Class {
-    Class::ALL[shortened(flow, class_number(flow)) as usize]
+    Class::ALL[shortened(flow, class_number(flow, 0)) as usize]
 }
 
 /// A time-out of `live`; 0 for a number that is no class's, of which the tables
@@ -270,11 +273,17 @@ pub fn timeout_ticks(flow: &Flow, live: &Live) -> u32 {
 /// [`timeout_ticks`] for the packet path; `veil` is [`super::Context::veil`].
 #[inline(always)]
 fn timeout_ticks_veiled(flow: &Flow, live: &Live, veil: u8) -> u32 {
-    let class = class_number(flow);
+    let class = class_number(flow, veil);
     let own = ticks_of(class, live);
     // A fact only ever shortens, whatever the configuration says.
     let shorter = ticks_of(shortened(flow, class).wrapping_add(veil), live);
     let ticks = if shorter < own { shorter } else { own };
+    scaled(ticks, live)
+}
+
+/// `ticks` under the pressure that there is.
+#[inline(always)]
+pub(super) fn scaled(ticks: u32, live: &Live) -> u32 {
     ((u64::from(ticks) * u64::from(live.timeout_scale)) >> 10) as u32
 }
 
@@ -283,13 +292,13 @@ fn timeout_ticks_veiled(flow: &Flow, live: &Live, veil: u8) -> u32 {
 /// Only what it repeats of its own accord counts: every SYN that comes again
 /// draws one more (RFC 9293 section 3.10.7.4, first).
 #[inline(always)]
-const fn gave_up(flow: &Flow, live: &Live) -> bool {
+const fn gave_up(flow: &Flow, live: &Live, veil: u8) -> bool {
     let [initiator, responder] = &flow.ends;
     responder
         .syn_retransmits
         .saturating_sub(initiator.syn_retransmits)
         > live.syn_ack_retries
-        && class_number(flow) == Class::SynReceived as u8
+        && class_number(flow, veil) == Class::SynReceived as u8
 }
 
 /// Whether a segment that moved no state starts the time-out of `flow` anew.
@@ -303,10 +312,7 @@ const fn gave_up(flow: &Flow, live: &Live) -> bool {
 pub(super) const fn refreshes(flow: &Flow, fin: bool, veil: u8) -> bool {
     const HANDSHAKE: u16 = 1 << Class::SynSent as u16 | 1 << Class::SynReceived as u16;
     let patient = HANDSHAKE | (!fin as u16) << Class::TimeWait as u16;
-    let [a, b] = believed_both(flow, veil);
-    let a = a.number().wrapping_add(veil) & 0x0f;
-    let b = b.number().wrapping_add(veil) & 0x0f;
-    patient >> (CLASS_BY_STATES[a as usize][b as usize] & 0x0f) & 1 == 0
+    patient >> (class_number(flow, veil) & 0x0f) & 1 == 0
 }
 
 /// Ticks until `flow` expires, 0 when it has.
@@ -314,7 +320,7 @@ pub(super) const fn refreshes(flow: &Flow, fin: bool, veil: u8) -> bool {
 #[must_use]
 pub fn remaining(flow: &Flow, now: Tick, live: &Live) -> u32 {
     let flow = &settled(flow, now);
-    if gave_up(flow, live) {
+    if gave_up(flow, live, 0) {
         return 0;
     }
     timeout_ticks(flow, live).saturating_sub(now.since(flow.last))
@@ -332,7 +338,7 @@ pub fn expired(flow: &Flow, now: Tick, live: &Live) -> bool {
 /// is [`super::Context::veil`].
 #[inline(always)]
 pub(super) fn expired_veiled(flow: &Flow, now: Tick, live: &Live, veil: u8) -> bool {
-    now.since(flow.last) >= timeout_ticks_veiled(flow, live, veil) || gave_up(flow, live)
+    now.since(flow.last) >= timeout_ticks_veiled(flow, live, veil) || gave_up(flow, live, veil)
 }
 
 /// How long a state that was taken back is believed after the retransmission

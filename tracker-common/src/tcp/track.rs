@@ -482,6 +482,13 @@ fn advance(
     }
     check::take_timestamp(flow, me, peer, segment, context.now);
     let anchorless = liberal || flow.is_liberal() || flow.is_unanchored();
+    carry(flow, me, peer, segment, anchorless);
+}
+
+/// Takes the numbers of a segment whose sender is past its SYN; `anchorless` says
+/// that not all was seen that was sent.
+#[inline(always)]
+pub(super) fn carry(flow: &mut Flow, me: usize, peer: usize, segment: &Segment, anchorless: bool) {
     let end = &mut flow.ends[me];
     // Of a connection met in mid-life the field held a guess so far.
     if !end.has(end_flags::SEEN) {
@@ -522,7 +529,7 @@ fn advance(
 
 /// Takes the window that a segment opens to its receiver.
 #[inline(always)]
-fn open_window(flow: &mut Flow, me: usize, peer: usize, segment: &Segment) {
+pub(super) fn open_window(flow: &mut Flow, me: usize, peer: usize, segment: &Segment) {
     let shift = if segment.flags.has(Flags::SYN) {
         0
     } else {

@@ -12,7 +12,8 @@ use tracker_common::{
     parse::{self, Bytes, Packet},
     reason::Reason,
     tcp::{
-        Admission, Context, Flags, Opening, Outcome, State, admit, in_flight, meet, open, timeout,
+        Admission, Context, Flags, Opening, Outcome, State, admit, in_flight, meet, open, pass,
+        timeout,
     },
     time::{Micros, TICK_NS, Tick},
 };
@@ -340,12 +341,16 @@ impl Table {
             }
             context.pending = entry.recall(packet.segment.flags);
             let sender = entry.flow.index_of(from);
+            let (segment, live) = (&packet.segment, &self.settings.live);
+            if pass(&mut entry.flow, segment, sender, &context, live) {
+                return passage;
+            }
             meet(
                 &mut entry.flow,
-                &packet.segment,
+                segment,
                 sender,
                 &context,
-                &self.settings.live,
+                live,
                 &mut outcome,
             );
             if outcome.replace == 0 {

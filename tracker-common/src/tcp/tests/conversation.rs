@@ -8,7 +8,7 @@ use crate::{
     seq::Seq,
     tcp::{
         Admission, Context, Flags, Opening, Options, Outcome, Segment, State, admit, meet, open,
-        timeout,
+        pass, timeout,
     },
     time::{Micros, Tick, ticks_from_ms},
 };
@@ -53,6 +53,46 @@ pub struct Conversation {
     /// The flow's responder is who `initiator` speaks for: it began anew that
     /// way.
     pub turned: bool,
+    /// Segments that took the short way.
+    pub passed: usize,
+}
+
+/// [`meet`], and whether [`pass`] would have taken the segment: then it must have
+/// done the same, else nothing.
+///
+/// # Panics
+///
+/// It has not.
+pub fn both_ways(
+    flow: &mut Flow,
+    segment: &Segment,
+    sender: usize,
+    context: &Context,
+    live: &Live,
+    outcome: &mut Outcome,
+) -> bool {
+    let before = *flow;
+    let mut short = before;
+    let passes = pass(&mut short, segment, sender, context, live);
+    meet(flow, segment, sender, context, live, outcome);
+    let expected = if passes { *flow } else { before };
+    assert_eq!(
+        std::format!("{short:?}"),
+        std::format!("{expected:?}"),
+        "{segment:?} on {before:?}"
+    );
+    if passes {
+        let plain = Outcome {
+            seq: outcome.seq,
+            before: before.bits(),
+            after: before.bits(),
+            previous: before.last,
+            sender: sender as u8,
+            ..Outcome::default()
+        };
+        assert_eq!(*outcome, plain, "{segment:?} on {before:?}");
+    }
+    passes
 }
 
 impl Conversation {
@@ -68,6 +108,7 @@ impl Conversation {
             pending: PendingSyn::default(),
             interfaces: [2, 3],
             turned: false,
+            passed: 0,
         }
     }
 
@@ -89,7 +130,7 @@ impl Conversation {
         self.send(segment, RESPONDER)
     }
 
-    /// As the shell does it: meet the flow; if that is over, or there is none,
+    /// As the shell does it: pass, or meet the flow; if that is over, or there is none,
     /// ask whether the segment opens one.
     fn send(&mut self, segment: Segment, from: usize) -> Reason {
         let sender = from ^ usize::from(self.turned);
@@ -104,14 +145,14 @@ impl Conversation {
             pending: self.pending,
         };
         if let Some(flow) = &mut self.flow {
-            meet(
+            self.passed += usize::from(both_ways(
                 flow,
                 &segment,
                 sender,
                 &context,
                 &self.live,
                 &mut self.outcome,
-            );
+            ));
             if self.outcome.remember != 0 {
                 self.pending = PendingSyn::of(&segment, sender as u8, self.micros);
             }

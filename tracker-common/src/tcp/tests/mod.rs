@@ -6,6 +6,7 @@ mod closing;
 mod conversation;
 mod doubts;
 mod edges;
+mod express;
 mod forged;
 mod handshake;
 mod liberal;
