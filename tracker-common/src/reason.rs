@@ -241,6 +241,13 @@ impl Reason {
         Self::BY_NUMBER[raw as usize]
     }
 
+    /// The reason whose number is `slot`, from a function that gave one.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_slot(slot: u32) -> Self {
+        Self::known(slot as u8)
+    }
+
     /// Whether its class is [`Class::Refuse`]. By table: a match over all reasons
     /// is code that ends nowhere for a number that is none, which the compiler
     /// rules out and the verifier does not.

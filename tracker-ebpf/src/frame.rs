@@ -35,7 +35,7 @@ fn copy<const N: usize>(start: usize, end: usize, offset: u32) -> Option<[u8; N]
 /// `address`, of which the optimizer knows nothing. It would rewrite
 /// `from + 1 > end` to `from >= end`, from which the verifier learns nothing.
 #[inline(always)]
-fn opaque(address: usize) -> usize {
+pub fn opaque(address: usize) -> usize {
     #[cfg(target_arch = "bpf")]
     {
         let mut address = address;

@@ -1,10 +1,7 @@
 //! A packet meets its flow: look-up, lock, the brain, unlock, and only then
 //! what the brain asked for.
 
-use core::{
-    ffi::c_void,
-    sync::atomic::{Ordering, compiler_fence},
-};
+use core::ffi::c_void;
 
 use tracker_common::{
     abi::{
@@ -14,8 +11,8 @@ use tracker_common::{
     parse::Packet,
     reason::Reason,
     tcp::{
-        Admission, Bits, CLOSED, Context, Flags, Opening, Outcome, State, admit, in_flight, meet,
-        open, pass,
+        Admission, Bits, CLOSED, Context, Flags, Opening, Outcome, State, admit, in_flight,
+        is_plain, meet, open, pass,
     },
     time::{Micros, Tick},
 };
@@ -67,8 +64,79 @@ fn zone_of(packet: &Packet, seen: &Seen) -> Zone {
     Zone::of_vids(packet.outer, packet.inner)
 }
 
-/// Lets the packet in `scratch` act on its flow, opening one where the brain
-/// says so.
+/// Prepares the meeting of the packet in `scratch` with its flow: who and where it
+/// is. Gives its reason if that is all there is to it: an ICMP error, or an ordinary
+/// segment of an established flow.
+#[inline(always)]
+pub fn pass_by(scratch: &mut Scratch, seen: &Seen) -> Option<Reason> {
+    let Some(live) = LIVE.get(0) else {
+        return Some(Reason::NotConfigured);
+    };
+    let Scratch {
+        packet,
+        event,
+        context,
+        from,
+        ..
+    } = scratch;
+    let family = packet.family();
+    let (key, side) = packet.key(zone_of(packet, seen));
+    *from = side as u8;
+    event.key = key;
+    event.family = family as u8;
+    event.ifindex = seen.ifindex;
+    event.time_ns = clock::coarse_ns();
+    let tag = event.key.tag(family);
+    if packet.quoted != 0 {
+        return Some(relate(packet, &event.key, side, tag));
+    }
+    *context = Context {
+        now: Tick::from_ns(event.time_ns),
+        micros: Micros(0),
+        path: path_of(packet, seen),
+        bytes: packet.bytes,
+        policy: live.policy,
+        replaced: 0,
+        veil: packet.veil,
+        pending: PendingSyn::default(),
+    };
+    if is_plain(packet.segment.flags)
+        && passes(packet, event, context, Side::from_raw(*from), live, tag)
+    {
+        return Some(Reason::Tracked);
+    }
+    None
+}
+
+/// Whether an ordinary segment of an established flow has passed.
+///
+/// Whatever else comes locks its flow once more: under one lock the verifier
+/// would carry what it found out here through all of the brain.
+#[inline(always)]
+fn passes(
+    packet: &Packet,
+    event: &Event,
+    context: &Context,
+    from: Side,
+    live: &Live,
+    tag: u32,
+) -> bool {
+    let Some(flow) = table::find(packet.family(), &event.key) else {
+        return false;
+    };
+    // SAFETY: `flow` comes from `find` and is unlocked below.
+    unsafe { table::lock(flow) };
+    // SAFETY: under the lock this program is the only one that writes.
+    let inside = unsafe { &mut *flow };
+    let sender = inside.index_of(from);
+    let passes = inside.tag == tag && pass(inside, &packet.segment, sender, context, live);
+    // SAFETY: locked above.
+    unsafe { table::unlock(flow) };
+    passes
+}
+
+/// Lets the packet in `scratch`, which [`pass_by`] has prepared, act on its flow,
+/// opening one where the brain says so.
 #[inline(always)]
 pub fn track(scratch: &mut Scratch, seen: &Seen) -> Reason {
     let Some(live) = LIVE.get(0) else {
@@ -87,26 +155,7 @@ pub fn track(scratch: &mut Scratch, seen: &Seen) -> Reason {
     } = scratch;
     *restarts = 0;
     let family = packet.family();
-    let (key, side) = packet.key(zone_of(packet, seen));
-    *from = side as u8;
-    event.key = key;
-    event.family = family as u8;
-    event.ifindex = seen.ifindex;
-    event.time_ns = clock::coarse_ns();
     let tag = event.key.tag(family);
-    if packet.quoted != 0 {
-        return relate(packet, &event.key, side, tag);
-    }
-    *context = Context {
-        now: Tick::from_ns(event.time_ns),
-        micros: Micros(0),
-        path: path_of(packet, seen),
-        bytes: packet.bytes,
-        policy: live.policy,
-        replaced: 0,
-        veil: packet.veil,
-        pending: PendingSyn::default(),
-    };
     if packet.segment.flags.has(Flags::SYN) {
         context.micros = clock::exact();
     }
@@ -117,14 +166,6 @@ pub fn track(scratch: &mut Scratch, seen: &Seen) -> Reason {
             // SAFETY: under the lock this program is the only one that writes.
             let inside = unsafe { &mut *flow };
             let sender = inside.index_of(Side::from_raw(*from));
-            if pass(inside, &packet.segment, sender, context, live) {
-                // SAFETY: `acquire` locked it.
-                unsafe { table::unlock(flow) };
-                return Reason::Tracked;
-            }
-            // What `pass` has read is read again, or the verifier carries all
-            // that was found out about it through `meet`.
-            compiler_fence(Ordering::SeqCst);
             meet(inside, &packet.segment, sender, context, live, outcome);
             if outcome.replace == 0 {
                 event.flow = inside.id();

@@ -14,13 +14,10 @@ use super::{
 use crate::abi::{Flow, Live, end_flags, flow_flags, held};
 
 /// Facts about a flow that ask for a closer look: handshake or proof open,
-/// exempt from checks, an RST or a SYN that somebody has to answer, an origin
+/// exempt from checks, an RST that somebody has to answer, an origin
 /// that leaves numbers open.
-const SPECIAL: u16 = held::HALF_OPEN
-    | held::PICKUP
-    | flow_flags::LIBERAL
-    | flow_flags::SYN_ON_LIVE
-    | flow_flags::RST_INEXACT_BOTH;
+const SPECIAL: u16 =
+    held::HALF_OPEN | held::PICKUP | flow_flags::LIBERAL | flow_flags::RST_INEXACT_BOTH;
 
 /// Facts about an endpoint that are looked at, of which only that it was seen must
 /// hold.

@@ -1,5 +1,26 @@
 //! The three entry points.
+//!
+//! A hook works in stages, functions of external linkage that are given the
+//! context and find everything else in this CPU's [`crate::scratch`]. The verifier
+//! walks each of them once by itself (kernel/bpf/verifier.c, `do_check_subprogs`),
+//! so that what is true of the headers is not followed through the brain; and only
+//! one stage at a time has its registers on the stack.
+
+use tracker_common::reason::Reason;
+
+use crate::frame::opaque;
 
 mod egress;
 mod ingress;
 mod reap;
+
+/// What a stage gives for a packet that is to meet its flow; anything less is the
+/// number of a [`Reason`].
+const MEETS_FLOW: u32 = 0x100;
+
+/// The reason that a stage gave.
+#[inline(always)]
+fn reason_of(slot: u32) -> Reason {
+    // Opaque: the compiler knows what a stage returns, the verifier does not.
+    Reason::from_slot(opaque(slot as usize) as u32)
+}
