@@ -1,13 +1,20 @@
 //! Windows, acknowledgements, timestamps and FINs; and what picks up a connection.
 
-use tracker_common::{abi::end_flags, reason::Reason, tcp::Flags};
+use tracker_common::{
+    abi::{Flow, end_flags},
+    reason::Reason,
+    tcp::Flags,
+};
 
 use super::{
     Difference,
-    Kind::{OnlyConntrackRefuses, OnlyTrackerRefuses, States},
+    Kind::{Memory, OnlyConntrackRefuses, OnlyTrackerRefuses, States},
     Right,
 };
 use crate::kernel::Label;
+
+/// No window is larger, in octets (RFC 7323 section 2.3).
+const LARGEST_WINDOW: u32 = 1 << 30;
 
 /// See the module.
 pub const ALL: &[Difference] = &[
@@ -58,6 +65,25 @@ pub const ALL: &[Difference] = &[
                  9293 section 3.10.7.4, first: \"If an incoming segment is not acceptable, an \
                  acknowledgment should be sent in reply ... drop the unacceptable segment\"; RFC \
                  5961 section 5.2 for its acknowledgement",
+    },
+    Difference {
+        name: "acknowledges_half_a_circle_away",
+        holds: |case| {
+            matches!(case.kind, States | OnlyConntrackRefuses | Memory)
+                && case.is(Reason::SegmentTooOld)
+                && case.is_plain()
+                && case.moved_nothing()
+                && case.ours.before.as_ref().is_some_and(Flow::is_liberal)
+                && case.ends().is_some_and(|(_, peer)| {
+                    let lowest = peer.end.minus(LARGEST_WINDOW);
+                    case.ours.segment.ack.since(lowest) > 2 * LARGEST_WINDOW
+                })
+        },
+        lasts: true,
+        right: Right::Tracker,
+        source: "conntrack asks nothing of a connection that it has picked up. RFC 9293 section \
+                 3.10.7.4, fifth, and RFC 5961 section 5.2: an acknowledgement further from what \
+                 was sent than the largest window is no acceptable one, wherever the window is",
     },
     Difference {
         name: "old_timestamp",
