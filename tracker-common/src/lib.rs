@@ -10,6 +10,7 @@
 //! | [`abi`] | layouts of map keys, values, events and requests, fixed by compile-time asserts |
 //! | [`parse`] | bytes of a frame → a [`parse::Packet`] |
 //! | [`tcp`] | the TCP state machine: segment, state table, tracking, timeouts |
+//! | [`defence`] | what is decided against SYN floods |
 //! | [`reason`] | the one reason with which each packet leaves |
 //! | [`seq`], [`time`] | sequence-number and clock arithmetic that cannot go wrong |
 //!
@@ -21,6 +22,7 @@
 #![deny(unsafe_code)]
 
 pub mod abi;
+pub mod defence;
 pub mod parse;
 pub mod reason;
 pub mod seq;

@@ -120,6 +120,10 @@ reasons! {
     IcmpRelated = 19, Accept, "icmp_related";
     /// A SYN-ACK that answers a SYN which had passed on a live flow: both ends have begun anew.
     FlowRestarted = 20, Accept, "flow_restarted";
+    /// A SYN that was answered with a SYN cookie and left nothing behind.
+    CookieSent = 21, Accept, "cookie_sent";
+    /// An ACK that returned a SYN cookie: it opened a flow.
+    CookieReturned = 22, Accept, "cookie_returned";
 
     // Honest, and moving nothing.
     /// A SYN on a live flow: the receiver answers it with a challenge ACK (RFC 9293 section 3.10.7.4).
@@ -174,6 +178,12 @@ reasons! {
     IcmpUnrelated = 56, Note, "icmp_unrelated";
     /// A FIN that lies before data already sent.
     FinInside = 57, Note, "fin_inside";
+    /// A SYN to a listener that has as many half-open flows as it may: its connection is picked up when it proves itself.
+    ListenerLimit = 58, Note, "listener_limit";
+    /// A SYN from a prefix that has as many half-open flows as it may: its connection is picked up when it proves itself.
+    SourceLimit = 59, Note, "source_limit";
+    /// An ACK that returned a SYN cookie, for whose flow there was no room.
+    CookieUntracked = 60, Note, "cookie_untracked";
 
     // Malformed.
     /// The frame ends inside its Ethernet or VLAN header.
@@ -204,6 +214,8 @@ reasons! {
     BadChecksum = 77, Refuse, "bad_checksum";
     /// A SYN with data, which the configuration does not allow.
     SynData = 78, Refuse, "syn_data";
+    /// A SYN from an address that nobody answers: multicast, broadcast, loopback or unspecified.
+    BadSource = 79, Refuse, "bad_source";
 
     // Of no flow.
     /// An ACK or data that belongs to no flow and may not be picked up.
@@ -214,6 +226,8 @@ reasons! {
     StrayFin = 98, Refuse, "stray_fin";
     /// An RST that belongs to no flow.
     StrayReset = 99, Refuse, "stray_reset";
+    /// An ACK to a listener that is of no flow and returns no valid SYN cookie.
+    CookieInvalid = 100, Refuse, "cookie_invalid";
 
     // Against the state of its flow.
     /// An ACK that would complete the handshake but does not acknowledge the SYN.
@@ -230,6 +244,20 @@ reasons! {
     TimestampOld = 117, Refuse, "timestamp_old";
     /// An RST outside the window of its receiver (RFC 5961 section 3).
     ResetOutsideWindow = 118, Refuse, "reset_outside_window";
+
+    // Against a limit.
+    /// A SYN beyond the half-open limit.
+    HalfOpenRefused = 128, Refuse, "half_open_refused";
+    /// A SYN beyond its listener's half-open limit.
+    ListenerRefused = 129, Refuse, "listener_refused";
+    /// A SYN beyond its source prefix's half-open limit.
+    SourceRefused = 130, Refuse, "source_refused";
+    /// A SYN from an address that was sent as many SYN-ACKs as one may get in a second.
+    AnswerLimit = 131, Refuse, "answer_limit";
+    /// A packet of no flow from a banned prefix.
+    Banned = 132, Refuse, "banned";
+    /// A new flow that found its table full.
+    TableRefused = 133, Refuse, "table_refused";
 }
 
 impl Reason {
@@ -315,6 +343,8 @@ mod tests {
             (18, "first_fragment"),
             (19, "icmp_related"),
             (20, "flow_restarted"),
+            (21, "cookie_sent"),
+            (22, "cookie_returned"),
             (32, "syn_on_live"),
             (33, "syn_in_time_wait"),
             (34, "syn_ack_wrong_ack"),
@@ -341,6 +371,9 @@ mod tests {
             (55, "reset_foreign"),
             (56, "icmp_unrelated"),
             (57, "fin_inside"),
+            (58, "listener_limit"),
+            (59, "source_limit"),
+            (60, "cookie_untracked"),
             (64, "short_ethernet"),
             (66, "short_ip"),
             (67, "bad_ip_header"),
@@ -355,10 +388,12 @@ mod tests {
             (76, "equal_ends"),
             (77, "bad_checksum"),
             (78, "syn_data"),
+            (79, "bad_source"),
             (96, "stray_ack"),
             (97, "stray_syn_ack"),
             (98, "stray_fin"),
             (99, "stray_reset"),
+            (100, "cookie_invalid"),
             (112, "handshake_wrong_ack"),
             (113, "ack_unsent"),
             (114, "reset_wrong_ack"),
@@ -366,6 +401,12 @@ mod tests {
             (116, "beyond_window"),
             (117, "timestamp_old"),
             (118, "reset_outside_window"),
+            (128, "half_open_refused"),
+            (129, "listener_refused"),
+            (130, "source_refused"),
+            (131, "answer_limit"),
+            (132, "banned"),
+            (133, "table_refused"),
         ];
         let actual: Vec<(u8, &str)> = Reason::ALL.iter().map(|&r| (r as u8, r.as_str())).collect();
         assert_eq!(actual, expected);

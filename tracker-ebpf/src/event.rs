@@ -35,6 +35,17 @@ pub fn states(event: &mut Event, before: [Bits; 2], after: [Bits; 2]) {
     event.after = [after[INITIATOR].number(), after[RESPONDER].number()];
 }
 
+/// Wakes the agent: half-open flows have become many. `event` is working memory.
+#[inline(never)]
+pub fn pressure(event: &mut Event, time_ns: u64) {
+    *event = Event {
+        time_ns,
+        kind: EventKind::Pressure as u8,
+        ..Event::default()
+    };
+    send(event, false);
+}
+
 /// Sends an event; a full ring loses it, counted.
 ///
 /// `embryo` is that of a connection that has not completed its handshake. It

@@ -2,7 +2,10 @@
 
 use aya_ebpf::{
     EbpfContext as _,
-    helpers::{bpf_skb_load_bytes, bpf_skb_pull_data, bpf_xdp_get_buff_len, bpf_xdp_load_bytes},
+    helpers::{
+        bpf_skb_load_bytes, bpf_skb_pull_data, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len,
+        bpf_xdp_load_bytes,
+    },
     programs::{TcContext, XdpContext},
 };
 use tracker_common::parse::Bytes;
@@ -104,6 +107,48 @@ impl Bytes for Ingress<'_> {
     #[inline(always)]
     fn sum(&self, offset: u32, length: u32) -> Option<u64> {
         sum(self.0.data(), self.0.data_end(), offset, length)
+    }
+}
+
+impl Ingress<'_> {
+    /// Writes `octets` at `offset`; false if they do not lie in reach.
+    #[inline(always)]
+    pub fn put<const N: usize>(&self, offset: u32, octets: &[u8; N]) -> bool {
+        let offset = opaque(offset as usize);
+        if offset > FARTHEST {
+            return false;
+        }
+        let from = self.0.data() + offset;
+        if opaque(from + N) > self.0.data_end() {
+            return false;
+        }
+        // SAFETY: `from..from + N` lies inside the packet, as just compared, and
+        // bytes have no alignment.
+        unsafe { core::ptr::write_unaligned(from as *mut [u8; N], *octets) };
+        true
+    }
+
+    /// Takes `length` octets off the end.
+    #[inline(always)]
+    pub fn cut(&self, length: u32) -> bool {
+        // SAFETY: the pointer is this program's context; nothing that pointed
+        // into the packet is used after.
+        unsafe { bpf_xdp_adjust_tail(self.0.ctx, (length as i32).wrapping_neg()) == 0 }
+    }
+
+    /// Addresses the frame to its sender; false if it was sent to many, or by
+    /// none that can be one.
+    #[inline(always)]
+    pub fn turn_back(&self) -> bool {
+        /// The bit of a group's address (IEEE 802.3 section 3.2.3).
+        const GROUP: u8 = 1;
+        let Some([t0, t1, t2, t3, t4, t5, f0, f1, f2, f3, f4, f5]) = self.get::<12>(0) else {
+            return false;
+        };
+        if (t0 | f0) & GROUP != 0 {
+            return false;
+        }
+        self.put(0, &[f0, f1, f2, f3, f4, f5, t0, t1, t2, t3, t4, t5])
     }
 }
 

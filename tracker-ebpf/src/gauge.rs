@@ -1,8 +1,8 @@
 //! Counters that all CPUs share, and reservations against their limits.
 
-use tracker_common::abi::{Gauge, held};
+use tracker_common::abi::{Family, Gauge, Key, held};
 
-use crate::{atomic::fetch_add, maps::GAUGES};
+use crate::{atomic::fetch_add, maps::GAUGES, shares};
 
 /// Adds `amount` modulo 2^64; the value before.
 #[inline(never)]
@@ -27,34 +27,49 @@ pub fn give_back(gauge: Gauge) {
     add(gauge, 1_u64.wrapping_neg());
 }
 
-/// The gauge behind a reservation ([`held`]).
+/// What of `gauge` is taken.
+#[inline(always)]
+pub fn taken(gauge: Gauge) -> u64 {
+    let Some(cell) = GAUGES.get_ptr_mut(gauge as u32) else {
+        return 0;
+    };
+    // SAFETY: as above; an aligned word is read whole.
+    unsafe { (&raw const (*cell).value).read_volatile() }
+}
+
+/// The gauge behind what [`tracker_common::tcp::Opening::reservation`] says.
 #[inline(always)]
 const fn of(reservation: u16) -> Gauge {
-    if reservation == held::PICKUP {
+    if reservation & held::PICKUP != 0 {
         Gauge::Pickup
-    } else {
+    } else if reservation & held::COUNTED != 0 {
         Gauge::HalfOpen
+    } else {
+        Gauge::Calling
     }
 }
 
-/// Takes a reservation, unless `limit` of them are taken.
+/// Takes a place in the gauge of `reservation`, unless `limit` of them are taken.
+/// Gives how many were, `None` if it found no place.
 #[inline(always)]
-pub fn reserve(reservation: u16, limit: u32) -> bool {
+pub fn reserve(reservation: u16, limit: u32) -> Option<u64> {
     let gauge = of(reservation);
-    if take(gauge) < u64::from(limit) {
-        return true;
+    let before = take(gauge);
+    if before < u64::from(limit) {
+        return Some(before);
     }
     give_back(gauge);
-    false
+    None
 }
 
-/// Gives back all reservations in `released`.
+/// Gives back what [`reserve`] took, and the shares of the flow with that key
+/// if it has any ([`held::SHARED`]).
 #[inline(never)]
-pub fn release(released: u16) {
-    if released & held::HALF_OPEN != 0 {
-        give_back(Gauge::HalfOpen);
+pub fn release(released: u16, key: &Key, family: Family, initiator_high: bool) {
+    if released & (held::HALF_OPEN | held::PICKUP) != 0 {
+        give_back(of(released));
     }
-    if released & held::PICKUP != 0 {
-        give_back(Gauge::Pickup);
+    if released & held::SHARED != 0 {
+        shares::give_back(key, family, initiator_high);
     }
 }

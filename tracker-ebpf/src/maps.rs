@@ -4,14 +4,14 @@
 //! real ones at load.
 
 use aya_ebpf::{
-    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
+    btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf},
     macros::btf_map,
 };
 use tracker_common::{
     abi::{
-        CANDIDATES as CANDIDATE_SLOTS, Candidate, Event, Flow, FlowId, Gauge, GaugeCell, History,
-        Interface, KeyV4, KeyV6, Live, PendingSyn, ReapControl, ReasonCount, Refusal, RingSlot,
-        ZoneKey,
+        Ban, CANDIDATES as CANDIDATE_SLOTS, Candidate, Event, Flow, FlowId, Gauge, GaugeCell,
+        History, Interface, KeyV4, KeyV6, Listener, Live, PendingSyn, Place, ReapControl,
+        ReasonCount, Refusal, RingSlot, ZoneKey,
     },
     reason::Reason,
 };
@@ -96,6 +96,34 @@ pub static REFUSALS: LruHashMap<FlowId, Refusal, 4096> = LruHashMap::new();
 /// SYNs that passed on live flows and may be answered.
 #[btf_map]
 pub static PENDING_SYNS: LruHashMap<FlowId, PendingSyn, 4096> = LruHashMap::new();
+
+/// Listening sockets of this host, learnt from their SYN-ACKs. Written by both
+/// hooks; by the agent where the configuration names one.
+#[btf_map]
+pub static LISTENERS: HashMap<Place, Listener, 4096, { NO_PREALLOC }> = HashMap::new();
+
+/// Half-open flows by listener and by source prefix. Written by all programs,
+/// atomically; an entry is there only while it counts something.
+#[btf_map]
+pub static SHARES: HashMap<Place, u64, 65_536, { NO_PREALLOC }> = HashMap::new();
+
+/// Sources that lately completed a handshake, and when, coarse ns. Written by the
+/// ingress hook.
+#[btf_map]
+pub static PROVED: LruHashMap<Place, u64, 16_384> = LruHashMap::new();
+
+/// How many SYN-ACKs went to which addresses lately: a sketch, see
+/// `defence::count_answer`. Written by the ingress hook.
+#[btf_map]
+pub static ANSWERS: Array<u64, ANSWER_SLOTS> = Array::new();
+
+/// Slots of [`ANSWERS`], a power of two.
+pub const ANSWER_SLOTS: usize = 65_536;
+
+/// Banned prefixes. Written by `tracker ban` and the agent; what they refused is
+/// counted by the ingress hook. Keys are `BanKey`s.
+#[btf_map]
+pub static BANS: LpmTrie<[u32; 6], Ban, 65_536, { NO_PREALLOC }> = LpmTrie::new();
 
 /// Working memory, by hook. Written by both hooks.
 #[btf_map]

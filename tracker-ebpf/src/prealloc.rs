@@ -4,17 +4,23 @@
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 mod atomic;
+mod bans;
 mod clock;
+mod cookie;
 mod count;
+mod defend;
 mod event;
+mod evict;
 mod frame;
 mod gauge;
 mod globals;
 mod interfaces;
+mod listeners;
 mod maps;
 mod memory;
 mod programs;
 mod scratch;
+mod shares;
 mod sockets;
 mod table;
 mod track;

@@ -3,11 +3,12 @@
 
 use tracker_common::{
     abi::{Event, Hook},
+    defence::Answer,
     parse::Packet,
-    tcp::{Context, Outcome},
+    tcp::{Context, Outcome, Segment},
 };
 
-use crate::{maps::SCRATCH, memory::Drafts};
+use crate::{cookie::Headers, maps::SCRATCH, memory::Drafts};
 
 /// What a run needs in memory.
 #[repr(C)]
@@ -24,6 +25,15 @@ pub struct Scratch {
     pub outcome: Outcome,
     /// What goes into the side tables.
     pub drafts: Drafts,
+    /// The event of a flow that makes room.
+    pub evicted: Event,
+    /// What the kernel makes a cookie of.
+    pub headers: Headers,
+    /// The SYN-ACK that carries one.
+    pub answer: Answer,
+    /// The segment that opens a flow: the packet's own, or the SYN-ACK that an ACK
+    /// tells of which returned a cookie.
+    pub opener: Segment,
     /// [`tracker_common::abi::Side`] that sent it, as a number. Here, as the
     /// next, and not on the stack, where the verifier would follow both values
     /// all the way.
@@ -32,8 +42,8 @@ pub struct Scratch {
     pub local: u8,
     /// 1: it begins its connection anew.
     pub restarts: u8,
-    /// Zero.
-    pub reserved: u8,
+    /// 1: it returned a cookie.
+    pub returned: u8,
 }
 
 /// This CPU's, for runs of `hook`.

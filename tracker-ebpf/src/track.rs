@@ -5,24 +5,25 @@ use core::ffi::c_void;
 
 use tracker_common::{
     abi::{
-        Cause, Event, EventKind, Family, Flow, Gauge, Hook, INITIATOR, Key, Live, Path, PendingSyn,
-        RingSlot, Side, Zone, ZoneKey, interface_flags,
+        AtLimit, Cause, Event, EventKind, Family, Flow, Gauge, Hook, INITIATOR, Key, Live, Path,
+        PendingSyn, RingSlot, Side, Zone, ZoneKey, defence_flags, flow_flags, held,
+        interface_flags,
     },
     parse::Packet,
     reason::Reason,
     tcp::{
-        Admission, Bits, CLOSED, Context, Flags, Opening, Outcome, State, admit, in_flight,
+        Admission, Bits, CLOSED, Context, Flags, Limit, Opening, Outcome, State, admit, in_flight,
         is_plain, meet, open, pass,
     },
     time::{Micros, Tick},
 };
 
 use crate::{
-    clock, event, gauge, globals, interfaces,
+    clock, event, evict, gauge, globals, interfaces,
     maps::{GENERATION, HALF_OPEN_RING, LIVE, ZONES},
     memory,
     scratch::Scratch,
-    sockets, table,
+    shares, sockets, table,
 };
 
 /// Look-ups before a packet gives up on a flow that others are making or
@@ -135,98 +136,134 @@ fn passes(
     passes
 }
 
-/// Lets the packet in `scratch`, which [`pass_by`] has prepared, act on its flow,
-/// opening one where the brain says so.
+/// Lets the packet in `scratch`, which [`pass_by`] has prepared, act on its flow.
+/// Gives its reason; `None` if there is no flow, or it is over.
 #[inline(always)]
-pub fn track(scratch: &mut Scratch, seen: &Seen) -> Reason {
+pub fn track(scratch: &mut Scratch) -> Option<Reason> {
     let Some(live) = LIVE.get(0) else {
-        return Reason::NotConfigured;
+        return Some(Reason::NotConfigured);
     };
     let Scratch {
         packet,
         event,
         context,
         outcome,
-        drafts,
         from,
-        local,
         restarts,
         ..
     } = scratch;
     *restarts = 0;
-    let family = packet.family();
-    let tag = event.key.tag(family);
+    let tag = event.key.tag(packet.family());
     if packet.segment.flags.has(Flags::SYN) {
         context.micros = clock::exact();
     }
-    match acquire(packet, event, context, tag) {
-        Acquired::Contended => return Reason::Contended,
-        Acquired::Absent => {}
-        Acquired::Locked(flow) => {
-            // SAFETY: under the lock this program is the only one that writes.
-            let inside = unsafe { &mut *flow };
-            let sender = inside.index_of(Side::from_raw(*from));
-            meet(inside, &packet.segment, sender, context, live, outcome);
-            if outcome.replace == 0 {
-                event.flow = inside.id();
-                if outcome.event != 0 {
-                    event::copy_totals(event, inside);
-                }
-                // SAFETY: `acquire` locked it.
-                unsafe { table::unlock(flow) };
-                if outcome.released != 0 {
-                    gauge::release(outcome.released);
-                }
-                if outcome.event != 0 {
-                    report(event, outcome);
-                    if outcome.embryo == 0 {
-                        memory::step(event, outcome, context, drafts);
-                    }
-                    return outcome.reason;
-                }
-                if outcome.remember != 0 {
-                    memory::pending(&event.flow, packet, outcome, context, drafts);
-                }
-                if outcome.reason.refuses() {
-                    memory::refusal(&event.flow, packet, outcome, context, drafts);
-                }
-                return outcome.reason;
-            }
+    let flow = match acquire(packet, event, context, tag) {
+        Acquired::Contended => return Some(Reason::Contended),
+        Acquired::Absent => return None,
+        Acquired::Locked(flow) => flow,
+    };
+    // SAFETY: under the lock this program is the only one that writes.
+    let inside = unsafe { &mut *flow };
+    let sender = inside.index_of(Side::from_raw(*from));
+    meet(inside, &packet.segment, sender, context, live, outcome);
+    if outcome.replace == 0 {
+        event.flow = inside.id();
+        if outcome.event != 0 {
             event::copy_totals(event, inside);
-            event::describe(
-                event,
-                EventKind::Ended,
-                Cause::Replaced as u8,
-                inside.next_event(),
-            );
-            let released = inside.retire();
-            // SAFETY: `acquire` locked it.
-            unsafe { table::unlock(flow) };
-            table::delete_retired(family, &event.key);
-            gauge::release(released);
-            event::states(event, outcome.before, CLOSED);
-            event::send(event, opening(outcome.before));
-            context.replaced = 1;
-            *restarts = outcome.restart;
         }
+        // SAFETY: `acquire` locked it.
+        unsafe { table::unlock(flow) };
+        return Some(Reason::from_slot(follow_up(scratch)));
     }
-    let admission = if *restarts != 0 {
+    event::copy_totals(event, inside);
+    let seq = inside.next_event();
+    let released = inside.retire();
+    // SAFETY: `acquire` locked it.
+    unsafe { table::unlock(flow) };
+    bury(scratch, released, seq);
+    None
+}
+
+/// What the brain asked for when the packet met its flow: gives back, reports,
+/// remembers. Gives the number of the packet's [`Reason`].
+///
+/// A function of its own, as is the next: when it is called, all ways that the
+/// brain may have gone are one to the verifier.
+#[inline(never)]
+fn follow_up(scratch: &mut Scratch) -> u32 {
+    let Scratch {
+        packet,
+        event,
+        context,
+        outcome,
+        drafts,
+        returned,
+        ..
+    } = scratch;
+    if outcome.released != 0 {
+        // Only what moves a flow frees its shares, so the event tells who opened.
+        let high = event.flags & flow_flags::INITIATOR_HIGH != 0;
+        gauge::release(outcome.released, &event.key, packet.family(), high);
+    }
+    if outcome.event != 0 {
+        report(event, outcome);
+        if outcome.embryo == 0 {
+            memory::step(event, outcome, context, drafts);
+        }
+        return if *returned != 0 {
+            Reason::CookieReturned as u32
+        } else {
+            outcome.reason as u32
+        };
+    }
+    if outcome.remember != 0 {
+        memory::pending(&event.flow, packet, outcome, context, drafts);
+    }
+    if outcome.reason.refuses() {
+        memory::refusal(&event.flow, packet, outcome, context, drafts);
+    }
+    outcome.reason as u32
+}
+
+/// Removes the flow that the packet has ended, and prepares for another one.
+#[inline(never)]
+fn bury(scratch: &mut Scratch, released: u16, seq: u8) {
+    let Scratch {
+        packet,
+        event,
+        context,
+        outcome,
+        restarts,
+        ..
+    } = scratch;
+    let family = packet.family();
+    event::describe(event, EventKind::Ended, Cause::Replaced as u8, seq);
+    table::delete_retired(family, &event.key);
+    let high = event.flags & flow_flags::INITIATOR_HIGH != 0;
+    gauge::release(released, &event.key, family, high);
+    event::states(event, outcome.before, CLOSED);
+    event::send(event, opening(outcome.before));
+    context.replaced = 1;
+    *restarts = outcome.restart;
+}
+
+/// Lets the packet in `scratch`, which has no flow, open one where the brain says
+/// so.
+#[inline(always)]
+pub fn begin(scratch: &mut Scratch, seen: &Seen) -> Reason {
+    let Some(live) = LIVE.get(0) else {
+        return Reason::NotConfigured;
+    };
+    let admission = if scratch.restarts != 0 {
         Admission::Open(Opening::Answered)
     } else {
-        admit(&packet.segment, *local != 0, live)
+        admit(&scratch.packet.segment, scratch.local != 0, live)
     };
     match admission {
-        Admission::Open(opening) => create(
-            packet,
-            event,
-            outcome,
-            seen,
-            Side::from_raw(*from),
-            opening,
-            tag,
-            context,
-            live,
-        ),
+        Admission::Open(opening) => {
+            scratch.opener = scratch.packet.segment;
+            create(scratch, seen, opening, live)
+        }
         Admission::Leave(reason) => reason,
     }
 }
@@ -294,45 +331,45 @@ fn acquire(packet: &Packet, event: &Event, context: &mut Context, tag: u32) -> A
     Acquired::Contended
 }
 
-/// Makes the flow that `packet` opens.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "inlined: each is a register of the caller"
-)]
+/// Makes the flow that [`Scratch::opener`] opens.
 #[inline(always)]
-fn create(
-    packet: &Packet,
-    event: &mut Event,
-    outcome: &mut Outcome,
-    seen: &Seen,
-    from: Side,
-    opening: Opening,
-    tag: u32,
-    context: &Context,
-    live: &Live,
-) -> Reason {
+pub fn create(scratch: &mut Scratch, seen: &Seen, opening: Opening, live: &Live) -> Reason {
+    let Scratch {
+        packet,
+        event,
+        evicted,
+        opener,
+        context,
+        outcome,
+        from,
+        ..
+    } = scratch;
+    let from = Side::from_raw(*from);
     let family = packet.family();
-    let reservation = opening.reservation();
-    let limit = match opening {
-        Opening::Handshake | Opening::Answered => live.half_open_limit,
-        Opening::Pickup => live.pickup_limit,
-    };
-    if !gauge::reserve(reservation, limit) {
-        return opening.refusal();
-    }
-    if let Err(reason) = table::insert_blank(family, &event.key) {
-        gauge::release(reservation);
-        return reason;
-    }
-    let generation = next_generation();
+    let tag = event.key.tag(family);
     let (initiator, guessed) = match opening {
-        Opening::Handshake => (from, false),
+        Opening::Handshake | Opening::Calling | Opening::Cookie => (from, false),
         // Who answers is the responder.
         Opening::Answered => (from.other(), false),
         Opening::Pickup => initiator_of(packet, seen, from),
     };
+    let high = matches!(initiator, Side::High);
+    let reservation = opening.reservation(live);
+    if let Some(limit) = reserve(reservation, event, evicted, family, high, live) {
+        return limit.reason(live);
+    }
+    if let Err(reason) = table::insert_blank(family, &event.key) {
+        gauge::release(reservation, &event.key, family, high);
+        return match reason {
+            Reason::TableFull if live.defence & defence_flags::FULL_DROPS != 0 => {
+                Reason::TableRefused
+            }
+            reason => reason,
+        };
+    }
+    let generation = next_generation();
     let Some(flow) = table::find(family, &event.key) else {
-        gauge::release(reservation);
+        gauge::release(reservation, &event.key, family, high);
         return Reason::Contended;
     };
     // SAFETY: `flow` comes from `find` and is unlocked on every way out.
@@ -343,30 +380,69 @@ fn create(
         // Ours was removed and somebody else's is there.
         // SAFETY: locked above.
         unsafe { table::unlock(flow) };
-        gauge::release(reservation);
+        gauge::release(reservation, &event.key, family, high);
         return Reason::Contended;
     }
-    let sender = usize::from(initiator as u8 != from as u8);
+    // The ACK that returns a cookie stands for the SYN-ACK before it.
+    let other = initiator as u8 != from as u8 || matches!(opening, Opening::Cookie);
+    let sender = usize::from(other);
     open(
-        inside,
-        opening,
-        &packet.segment,
-        tag,
-        generation,
-        matches!(initiator, Side::High),
-        guessed,
-        sender,
-        context,
-        outcome,
+        inside, opening, opener, tag, generation, high, guessed, sender, context, live, outcome,
     );
     event::copy_totals(event, inside);
     // SAFETY: locked above.
     unsafe { table::unlock(flow) };
-    if !matches!(opening, Opening::Pickup) {
+    if reservation & held::COUNTED != 0 {
         remember_age(&event.key, family, generation, live.ring_slots);
     }
     report(event, outcome);
     outcome.reason
+}
+
+/// Takes what a flow that is to be must hold; gives the limit that it would
+/// exceed.
+#[inline(always)]
+fn reserve(
+    reservation: u16,
+    event: &Event,
+    evicted: &mut Event,
+    family: Family,
+    initiator_high: bool,
+    live: &Live,
+) -> Option<Limit> {
+    let (limit, exceeded) = if reservation & held::PICKUP != 0 {
+        (live.pickup_limit, Limit::Pickup)
+    } else if reservation & held::COUNTED != 0 {
+        (live.half_open_limit, Limit::HalfOpen)
+    } else {
+        (u32::MAX, Limit::HalfOpen)
+    };
+    let mut taken = gauge::reserve(reservation, limit);
+    let evicts = live.at_limit == AtLimit::EvictOldest as u8;
+    if taken.is_none()
+        && evicts
+        && reservation & held::COUNTED != 0
+        && evict::oldest(evicted, live.ring_slots)
+    {
+        taken = gauge::reserve(reservation, limit);
+    }
+    let Some(before) = taken else {
+        return Some(exceeded);
+    };
+    if before + 1 == u64::from(live.wake_level) && reservation & held::COUNTED != 0 {
+        event::pressure(evicted, event.time_ns);
+    }
+    if reservation & held::SHARED == 0 {
+        return None;
+    }
+    let exceeded = shares::take(&event.key, family, initiator_high, live)?;
+    gauge::release(
+        reservation & !held::SHARED,
+        &event.key,
+        family,
+        initiator_high,
+    );
+    Some(exceeded)
 }
 
 /// The side that opened a connection met in mid-life, and whether that is a

@@ -35,8 +35,8 @@ pub struct Live {
     pub layout: u32,
     /// [`Mode`] as a number.
     pub mode: u8,
-    /// Reserved for the state of SYN cookies.
-    pub cookies: u8,
+    /// See [`super::defence_flags`].
+    pub defence: u8,
     /// Generation of the policy in force.
     pub policy: u16,
     /// Process id of the agent, 0 when none runs.
@@ -62,13 +62,32 @@ pub struct Live {
     /// SYN-ACKs that a responder may repeat of its own accord before its
     /// half-open flow ends.
     pub syn_ack_retries: u8,
+    /// [`super::AtLimit`] as a number.
+    pub at_limit: u8,
+    /// Half-open flows that one listener (address and port) may have; 0: any
+    /// number.
+    pub listener_limit: u32,
+    /// Half-open flows that one source prefix may have; 0: any number.
+    pub source_limit: u32,
+    /// Half-open flows at which the agent is woken; 0: never.
+    pub wake_level: u32,
+    /// SYN-ACKs a second that are sent to one address which has proved nothing;
+    /// 0: any number.
+    pub answer_rate: u32,
+    /// Bits of a source prefix, IPv4 (0 to 32) and IPv6 (0 to 128).
+    pub source_bits: [u8; 2],
+    /// Window scale for a listener of which none was seen.
+    pub default_scale: u8,
+    /// What the host's TCP agrees to, in the bits of
+    /// [`crate::tcp::Options::present`].
+    pub offers: u8,
     /// Zero.
-    pub reserved: u8,
+    pub reserved: u32,
     /// Time-outs by [`timeout::Class`], in ticks.
     pub timeouts: [u32; timeout::CLASSES],
 }
 
-const _: () = assert!(size_of::<Live>() == 44 + 4 * timeout::CLASSES);
+const _: () = assert!(size_of::<Live>() == 68 + 4 * timeout::CLASSES);
 
 /// Bits of [`Live::switches`].
 pub mod switches {
@@ -97,7 +116,7 @@ impl Live {
         Self {
             layout: super::LAYOUT_VERSION,
             mode: Mode::Observe as u8,
-            cookies: 0,
+            defence: 0,
             policy: 0,
             agent_pid: 0,
             timeout_scale: FULL_SCALE,
@@ -109,6 +128,14 @@ impl Live {
             switches: 0,
             pickup: 1,
             syn_ack_retries: SYN_ACK_RETRIES,
+            at_limit: 0,
+            listener_limit: 0,
+            source_limit: 0,
+            wake_level: 0,
+            answer_rate: 0,
+            source_bits: [32, 64],
+            default_scale: 7,
+            offers: 0,
             reserved: 0,
             timeouts: profile.ticks(),
         }
@@ -120,7 +147,7 @@ impl Live {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Gauge {
-    /// Half-open reservations taken.
+    /// Half-open reservations taken by connections that come from elsewhere.
     HalfOpen = 0,
     /// Reservations of picked-up flows that wait for proof.
     Pickup = 1,
@@ -130,11 +157,13 @@ pub enum Gauge {
     FlowsV6 = 3,
     /// Slots of the age ring ever used; the next one is this modulo its length.
     RingHead = 4,
+    /// Half-open flows that this host's own clients opened.
+    Calling = 5,
 }
 
 impl Gauge {
     /// How many there are.
-    pub const COUNT: u32 = 5;
+    pub const COUNT: u32 = 6;
 }
 
 /// One [`Gauge`], alone on its cache line so that CPUs do not contend for a
@@ -247,6 +276,8 @@ pub enum Cause {
     Flushed = 3,
     /// More flows than allowed were in TIME_WAIT, and it was the oldest.
     TimeWaitLimit = 4,
+    /// It made room in a table that was full, or at the half-open limit.
+    Evicted = 5,
 }
 
 impl Cause {
@@ -258,6 +289,7 @@ impl Cause {
             Self::Replaced => "replaced",
             Self::Flushed => "flushed",
             Self::TimeWaitLimit => "time_wait_limit",
+            Self::Evicted => "evicted",
         }
     }
 
@@ -269,6 +301,7 @@ impl Cause {
             2 => Some(Self::Replaced),
             3 => Some(Self::Flushed),
             4 => Some(Self::TimeWaitLimit),
+            5 => Some(Self::Evicted),
             _ => None,
         }
     }

@@ -12,6 +12,8 @@ pub enum EventKind {
     Changed = 2,
     /// It was removed; the event carries its totals.
     Ended = 3,
+    /// Of no flow: half-open flows have become many. Everything else is 0.
+    Pressure = 4,
 }
 
 impl EventKind {
@@ -22,6 +24,7 @@ impl EventKind {
             1 => Some(Self::Opened),
             2 => Some(Self::Changed),
             3 => Some(Self::Ended),
+            4 => Some(Self::Pressure),
             _ => None,
         }
     }

@@ -25,14 +25,17 @@ pub type SpinLock = bpf_spin_lock;
 pub mod held {
     /// Bits of [`super::Flow::flags`] that this module names.
     pub const MASK: u16 = 0x003f;
-    /// One of the half-open reservations of the whole table.
+    /// Its handshake is not over.
     pub const HALF_OPEN: u16 = 1 << 0;
     /// One of the reservations for flows picked up and not yet proved.
     pub const PICKUP: u16 = 1 << 1;
-    /// A share of its listener's half-open count.
-    pub const LISTENER: u16 = 1 << 2;
-    /// A share of its source prefix's half-open count.
-    pub const SOURCE: u16 = 1 << 3;
+    /// One of the half-open reservations of the whole table: it comes from
+    /// elsewhere.
+    pub const COUNTED: u16 = 1 << 2;
+    /// A share of its listener's and of its source prefix's half-open counts.
+    pub const SHARED: u16 = 1 << 3;
+    /// What a handshake holds until it is over.
+    pub const HANDSHAKE: u16 = HALF_OPEN | COUNTED | SHARED;
     /// A share of its rule's count of concurrent connections.
     pub const RULE: u16 = 1 << 4;
     /// A share of its source's count under that rule.

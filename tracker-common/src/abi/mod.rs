@@ -5,6 +5,7 @@
 //! disagree. A change of any of them changes [`LAYOUT_VERSION`].
 
 mod control;
+mod defence;
 mod event;
 mod flow;
 mod key;
@@ -18,6 +19,7 @@ pub use control::{
     LOST_EVENTS, Live, Mode, ReapControl, ReasonCount, RingSlot, Role, SYN_ACK_RETRIES, ZoneKey,
     interface_flags, reason_slot, switches,
 };
+pub use defence::{AtLimit, Ban, BanKey, CookieMode, Listener, Place, PlaceKind, defence_flags};
 pub use event::{Event, EventKind};
 pub use flow::{
     Endpoint, Flow, FlowId, INITIATOR, Origin, Path, RESPONDER, SpinLock, end_flags, flow_flags,
@@ -28,7 +30,7 @@ pub use record::{Bound, History, NO_REASON, PendingSyn, Refusal, STEPS, Step};
 
 /// Version of all pinned layouts together. A pin directory of another version
 /// is refused; `tracker unload` removes it.
-pub const LAYOUT_VERSION: u32 = 2;
+pub const LAYOUT_VERSION: u32 = 3;
 
 #[cfg(test)]
 mod tests;

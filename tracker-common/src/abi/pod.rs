@@ -3,8 +3,8 @@
 #![expect(unsafe_code, reason = "aya::Pod is an unsafe trait")]
 
 use super::{
-    Candidate, Event, Flow, FlowId, GaugeCell, History, Interface, Key, KeyV4, KeyV6, Live,
-    PendingSyn, ReapControl, ReasonCount, Refusal, RingSlot, ZoneKey,
+    Ban, BanKey, Candidate, Event, Flow, FlowId, GaugeCell, History, Interface, Key, KeyV4, KeyV6,
+    Listener, Live, PendingSyn, Place, ReapControl, ReasonCount, Refusal, RingSlot, ZoneKey,
 };
 
 macro_rules! pod {
@@ -17,6 +17,10 @@ macro_rules! pod {
 }
 
 pod!(
+    Ban,
+    BanKey,
+    Listener,
+    Place,
     Candidate,
     Event,
     Flow,

@@ -96,6 +96,8 @@ pub struct Packet {
     pub inner: u16,
     /// Octets of the IP datagram.
     pub bytes: u32,
+    /// Offset of the IP header in the frame.
+    pub network: u32,
     /// Offset of the TCP header in the frame.
     pub at: u32,
     /// Octets from there to the end of the datagram.
@@ -123,6 +125,7 @@ impl Default for Packet {
             outer: 0,
             inner: 0,
             bytes: 0,
+            network: 0,
             at: 0,
             length: 0,
             segment: Segment::default(),
@@ -200,6 +203,7 @@ pub fn ethernet<B: Bytes + ?Sized>(
     // From here on it does not matter how many tags there were: veiled and
     // masked, the offset is the same unknown to the verifier on every way.
     let offset = network.offset.wrapping_add(packet.veil.into()) & link::OFFSET_MASK;
+    packet.network = offset;
     let transport = match network.kind {
         link::Kind::Ipv4 => ip::v4(frame, offset, packet)?,
         link::Kind::Ipv6 => ip::v6(frame, offset, packet)?,
@@ -220,6 +224,7 @@ pub fn datagram<B: Bytes + ?Sized>(
 ) -> Result<(), Reason> {
     packet.bytes = 0;
     packet.quoted = 0;
+    packet.network = offset;
     let Some([first]) = frame.get::<1>(offset) else {
         return Err(missing(frame, offset, 1, Reason::ShortIp));
     };

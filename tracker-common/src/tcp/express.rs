@@ -17,7 +17,7 @@ use crate::abi::{Flow, Live, end_flags, flow_flags, held};
 /// exempt from checks, an RST that somebody has to answer, an origin
 /// that leaves numbers open.
 const SPECIAL: u16 =
-    held::HALF_OPEN | held::PICKUP | flow_flags::LIBERAL | flow_flags::RST_INEXACT_BOTH;
+    held::HANDSHAKE | held::PICKUP | flow_flags::LIBERAL | flow_flags::RST_INEXACT_BOTH;
 
 /// Facts about an endpoint that are looked at, of which only that it was seen must
 /// hold.

@@ -3,7 +3,7 @@
 use super::{CLOSED, Context, Flags, Options, Outcome, Segment, State};
 use crate::{
     abi::{
-        Bound, Endpoint, EventKind, Flow, INITIATOR, Live, Origin, RESPONDER, end_flags,
+        AtLimit, Bound, Endpoint, EventKind, Flow, INITIATOR, Live, Origin, RESPONDER, end_flags,
         flow_flags, held, switches,
     },
     reason::Reason,
@@ -16,32 +16,66 @@ const MAX_SCALE: u8 = 14;
 /// How a new flow opens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Opening {
-    /// By its SYN; needs a half-open reservation.
+    /// By a SYN that comes from elsewhere; needs a half-open reservation.
     Handshake,
+    /// By a SYN of one of this host's own clients, which is nobody's attack.
+    Calling,
     /// In mid-life; needs a reservation for flows that wait for proof.
     Pickup,
     /// By a SYN-ACK that answers [`Context::pending`]; half-open like the first.
     Answered,
+    /// By a SYN cookie that came back: [`Context::pending`] is the SYN and the
+    /// segment the SYN-ACK, as [`crate::defence::handshake`] gives them. The ACK
+    /// that brought it is met next.
+    Cookie,
 }
 
 impl Opening {
-    /// The reservation that it needs before the flow is inserted, and that the
-    /// flow then holds.
+    /// What it must reserve before the flow is inserted, and what the flow then
+    /// holds.
     #[inline(always)]
     #[must_use]
-    pub const fn reservation(self) -> u16 {
+    pub const fn reservation(self, live: &Live) -> u16 {
         match self {
-            Self::Handshake | Self::Answered => held::HALF_OPEN,
+            Self::Handshake | Self::Answered => {
+                if live.listener_limit | live.source_limit == 0 {
+                    held::HALF_OPEN | held::COUNTED
+                } else {
+                    held::HANDSHAKE
+                }
+            }
+            Self::Calling | Self::Cookie => held::HALF_OPEN,
             Self::Pickup => held::PICKUP,
         }
     }
+}
 
-    /// The reason when that reservation is not to be had.
+/// A limit on new flows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// Half-open flows in all.
+    HalfOpen,
+    /// Those of one listener.
+    Listener,
+    /// Those from one prefix.
+    Source,
+    /// Flows met in mid-life that wait for proof.
+    Pickup,
+}
+
+impl Limit {
+    /// The reason of a segment that would exceed it.
     #[inline(always)]
     #[must_use]
-    pub const fn refusal(self) -> Reason {
+    pub const fn reason(self, live: &Live) -> Reason {
+        let drops = live.at_limit == AtLimit::Drop as u8;
         match self {
-            Self::Handshake | Self::Answered => Reason::HalfOpenLimit,
+            Self::HalfOpen if drops => Reason::HalfOpenRefused,
+            Self::HalfOpen => Reason::HalfOpenLimit,
+            Self::Listener if drops => Reason::ListenerRefused,
+            Self::Listener => Reason::ListenerLimit,
+            Self::Source if drops => Reason::SourceRefused,
+            Self::Source => Reason::SourceLimit,
             Self::Pickup => Reason::PickupLimit,
         }
     }
@@ -68,7 +102,11 @@ pub const fn admit(segment: &Segment, local: bool, live: &Live) -> Admission {
         if segment.payload != 0 && live.switches & switches::DROP_SYN_DATA != 0 {
             return Admission::Leave(Reason::SynData);
         }
-        return Admission::Open(Opening::Handshake);
+        return Admission::Open(if local {
+            Opening::Calling
+        } else {
+            Opening::Handshake
+        });
     }
     let stray = if flags.has(Flags::RST) {
         Reason::StrayReset
@@ -107,6 +145,7 @@ pub fn open(
     guessed: bool,
     sender: usize,
     context: &Context,
+    live: &Live,
     outcome: &mut Outcome,
 ) {
     flow.tag = tag;
@@ -114,7 +153,7 @@ pub fn open(
     flow.first = context.now;
     flow.last = context.now;
     flow.policy = context.policy;
-    flow.flags = opening.reservation();
+    flow.flags = opening.reservation(live);
     if initiator_high {
         flow.flags |= flow_flags::INITIATOR_HIGH;
     }
@@ -122,7 +161,7 @@ pub fn open(
         flow.flags |= flow_flags::GUESSED;
     }
     let reason = match opening {
-        Opening::Handshake => {
+        Opening::Handshake | Opening::Calling => {
             let [initiator, responder] = &mut flow.ends;
             begin(initiator, segment);
             // Until its first ACK this field holds the time of its SYN.
@@ -135,7 +174,7 @@ pub fn open(
                 Reason::FlowOpened
             }
         }
-        Opening::Answered => {
+        Opening::Answered | Opening::Cookie => {
             let [initiator, responder] = &mut flow.ends;
             let syn = context.pending.segment();
             begin(initiator, &syn);
@@ -151,7 +190,12 @@ pub fn open(
             }
             initiator.set_state(State::SynSent);
             responder.set_state(State::SynReceived);
-            Reason::FlowRestarted
+            if matches!(opening, Opening::Cookie) {
+                flow.flags |= (Origin::Cookie as u16) << flow_flags::ORIGIN_SHIFT;
+                Reason::CookieReturned
+            } else {
+                Reason::FlowRestarted
+            }
         }
         Opening::Pickup => {
             flow.flags |= (Origin::Pickup as u16) << flow_flags::ORIGIN_SHIFT;
@@ -188,8 +232,11 @@ pub fn open(
         }
     };
     flow.ends[sender & 1].flags |= end_flags::SEEN;
-    flow.ends[sender & 1].count(context.bytes);
-    flow.paths[sender & 1] = context.path;
+    // Of a handshake by cookie nothing was kept, so nothing is counted.
+    if !matches!(opening, Opening::Cookie) {
+        flow.ends[sender & 1].count(context.bytes);
+        flow.paths[sender & 1] = context.path;
+    }
     *outcome = Outcome {
         reason,
         replace: 0,

@@ -431,7 +431,38 @@ pub fn removable(flow: &Flow, cause: Cause, now: Tick, live: &Live) -> bool {
     match cause {
         Cause::Expired => expired_veiled(flow, now, live, 0),
         Cause::TimeWaitLimit => waits_2msl(flow.bits()),
+        Cause::Evicted => rank(flow).is_some(),
         Cause::Replaced | Cause::Flushed => true,
+    }
+}
+
+/// In which order flows make room in a full table, the lowest number first;
+/// `None` for one that never does: both ends established and seen, or on their
+/// orderly way out with data still to come.
+#[inline(always)]
+#[must_use]
+pub fn rank(flow: &Flow) -> Option<u8> {
+    const BY_CLASS: [u8; 16] = {
+        let mut ranks = [NEVER; 16];
+        ranks[Class::SynSent as usize] = 1;
+        ranks[Class::SynReceived as usize] = 1;
+        ranks[Class::TimeWait as usize] = 2;
+        ranks[Class::Closed as usize] = 2;
+        ranks[Class::LastAck as usize] = 2;
+        ranks[Class::FinWait as usize] = 2;
+        ranks
+    };
+    const NEVER: u8 = 0;
+    const IDLE: u8 = 3;
+    let rank = BY_CLASS[(class_number(flow, 0) & 0x0f) as usize];
+    let [initiator, responder] = &flow.ends;
+    let both = initiator.flags & responder.flags & end_flags::SEEN != 0;
+    if rank != NEVER {
+        Some(rank)
+    } else if both {
+        None
+    } else {
+        Some(IDLE)
     }
 }
 

@@ -560,7 +560,7 @@ fn settle(flow: &mut Flow, releasable: u16, outcome: &mut Outcome) {
     let was_opening = outcome.before[0].is_opening() | outcome.before[1].is_opening();
     let mut released = flow.flags & releasable;
     if !opening && !closed {
-        released |= flow.flags & held::HALF_OPEN;
+        released |= flow.flags & held::HANDSHAKE;
         // What was pending is of before: an answer to it comes late.
         if was_opening {
             flow.flags &= !flow_flags::SYN_ON_LIVE;

@@ -2,23 +2,26 @@
 
 use aya_ebpf::{
     EbpfContext as _,
-    bindings::{__sk_buff, TC_ACT_UNSPEC},
+    bindings::{__sk_buff, TC_ACT_SHOT, TC_ACT_UNSPEC},
     macros::classifier,
     programs::TcContext,
 };
 use tracker_common::{
-    abi::{Hook, interface_flags},
+    abi::{Hook, defence_flags, interface_flags},
     parse::{self, Bytes as _},
-    reason::{Class, Reason},
+    reason::Reason,
+    tcp::Flags,
+    time::Tick,
 };
 
 use crate::{
-    count,
+    cookie, count,
     frame::Egress,
-    interfaces,
-    programs::{MEETS_FLOW, reason_of},
+    interfaces, listeners,
+    maps::LIVE,
+    programs::{MEETS_FLOW, OPENS_FLOW, is_dropped, reason_of},
     scratch,
-    track::{Seen, pass_by, track},
+    track::{Seen, begin, pass_by, track},
 };
 
 /// Egress hook.
@@ -26,15 +29,36 @@ use crate::{
 pub fn tracker_egress(ctx: TcContext) -> i32 {
     let mut slot = tracker_egress_read(ctx.skb.skb);
     if slot == MEETS_FLOW {
-        slot = tracker_egress_track(ctx.skb.skb);
+        slot = tracker_egress_track();
+        if slot == OPENS_FLOW {
+            slot = tracker_egress_open(ctx.skb.skb);
+        }
+        learn();
     }
     let reason = reason_of(slot);
     count::packet(reason, Hook::Egress, Egress(&ctx).length());
     #[cfg(feature = "packet-log")]
     aya_log_ebpf::trace!(&ctx, "out: {} octets, reason {}", ctx.len(), reason as u8);
-    match reason.class() {
+    if is_dropped(reason) {
+        TC_ACT_SHOT
+    } else {
         // Lets the next program of the hook decide (TCX_NEXT has this value).
-        Class::Accept | Class::Note | Class::Refuse => TC_ACT_UNSPEC,
+        TC_ACT_UNSPEC
+    }
+}
+
+/// Takes what a SYN-ACK of this host tells of the socket that sent it.
+#[inline(always)]
+fn learn() {
+    let (Some(scratch), Some(live)) = (scratch::of(Hook::Egress), LIVE.get(0)) else {
+        return;
+    };
+    if live.defence & defence_flags::LEARN != 0
+        && scratch.local != 0
+        && scratch.packet.segment.flags.has(Flags::SYN | Flags::ACK)
+    {
+        let now = Tick::from_ns(scratch.event.time_ns);
+        listeners::learn(&scratch.packet, cookie::zone(scratch), now);
     }
 }
 
@@ -60,14 +84,23 @@ extern "C" fn tracker_egress_read(skb: *mut __sk_buff) -> u32 {
     pass_by(scratch, &seen(&ctx)).map_or(MEETS_FLOW, |reason| reason as u32)
 }
 
-/// Lets a segment meet its flow. Gives the number of a [`Reason`].
+/// Lets a segment meet its flow. Gives the number of a [`Reason`], or
+/// [`OPENS_FLOW`] where there is none.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn tracker_egress_track(skb: *mut __sk_buff) -> u32 {
-    let Some(scratch) = scratch::of(Hook::Egress) else {
-        return Reason::NotConfigured as u32;
-    };
-    track(scratch, &seen(&TcContext::new(skb))) as u32
+extern "C" fn tracker_egress_track() -> u32 {
+    scratch::of(Hook::Egress).map_or(Reason::NotConfigured as u32, |scratch| {
+        track(scratch).map_or(OPENS_FLOW, |reason| reason as u32)
+    })
+}
+
+/// Lets a segment open a flow. Gives the number of a [`Reason`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tracker_egress_open(skb: *mut __sk_buff) -> u32 {
+    scratch::of(Hook::Egress).map_or(Reason::NotConfigured as u32, |scratch| {
+        begin(scratch, &seen(&TcContext::new(skb))) as u32
+    })
 }
 
 #[inline(always)]

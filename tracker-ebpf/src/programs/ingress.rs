@@ -9,16 +9,18 @@ use aya_ebpf::{
 use tracker_common::{
     abi::{Hook, interface_flags},
     parse,
-    reason::{Class, Reason},
+    reason::Reason,
 };
 
 use crate::{
     count,
+    defend::{defend, defends},
     frame::Ingress,
     globals, interfaces,
-    programs::{MEETS_FLOW, reason_of},
+    maps::LIVE,
+    programs::{MEETS_FLOW, OPENS_FLOW, is_dropped, reason_of},
     scratch,
-    track::{Seen, pass_by, track},
+    track::{Seen, begin, pass_by, track},
 };
 
 /// The loopback device's index in every namespace. What comes in there was sent
@@ -30,8 +32,14 @@ const LOOPBACK: u32 = 1;
 pub fn tracker_ingress(ctx: XdpContext) -> u32 {
     let frame = Ingress(&ctx);
     let mut slot = tracker_ingress_read(ctx.ctx);
+    if slot == MEETS_FLOW && defends() {
+        slot = tracker_ingress_defend(ctx.ctx);
+    }
     if slot == MEETS_FLOW {
-        slot = tracker_ingress_track(ctx.ctx);
+        slot = tracker_ingress_track();
+    }
+    if slot == OPENS_FLOW {
+        slot = tracker_ingress_open(ctx.ctx);
     }
     let reason = reason_of(slot);
     let bytes = scratch::of(Hook::Ingress).map_or(0, |scratch| scratch.packet.bytes);
@@ -43,8 +51,12 @@ pub fn tracker_ingress(ctx: XdpContext) -> u32 {
         frame.linear(),
         reason as u8
     );
-    match reason.class() {
-        Class::Accept | Class::Note | Class::Refuse => xdp_action::XDP_PASS,
+    if matches!(reason, Reason::CookieSent) {
+        xdp_action::XDP_TX
+    } else if is_dropped(reason) {
+        xdp_action::XDP_DROP
+    } else {
+        xdp_action::XDP_PASS
     }
 }
 
@@ -72,14 +84,36 @@ extern "C" fn tracker_ingress_read(ctx: *mut xdp_md) -> u32 {
     pass_by(scratch, &seen(&ctx)).map_or(MEETS_FLOW, |reason| reason as u32)
 }
 
-/// Lets a segment meet its flow. Gives the number of a [`Reason`].
+/// Answers a SYN with a cookie, or takes one back, where the packet is of no flow
+/// and the configuration says so. Gives the number of a [`Reason`], or
+/// [`MEETS_FLOW`] for everything else.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn tracker_ingress_track(ctx: *mut xdp_md) -> u32 {
-    let Some(scratch) = scratch::of(Hook::Ingress) else {
+extern "C" fn tracker_ingress_defend(ctx: *mut xdp_md) -> u32 {
+    let (Some(scratch), Some(live)) = (scratch::of(Hook::Ingress), LIVE.get(0)) else {
         return Reason::NotConfigured as u32;
     };
-    track(scratch, &seen(&XdpContext::new(ctx))) as u32
+    let ctx = XdpContext::new(ctx);
+    defend(&seen(&ctx), &Ingress(&ctx), scratch, live).map_or(MEETS_FLOW, |reason| reason as u32)
+}
+
+/// Lets a segment meet its flow. Gives the number of a [`Reason`], or
+/// [`OPENS_FLOW`] where there is none.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tracker_ingress_track() -> u32 {
+    scratch::of(Hook::Ingress).map_or(Reason::NotConfigured as u32, |scratch| {
+        track(scratch).map_or(OPENS_FLOW, |reason| reason as u32)
+    })
+}
+
+/// Lets a segment open a flow. Gives the number of a [`Reason`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tracker_ingress_open(ctx: *mut xdp_md) -> u32 {
+    scratch::of(Hook::Ingress).map_or(Reason::NotConfigured as u32, |scratch| {
+        begin(scratch, &seen(&XdpContext::new(ctx))) as u32
+    })
 }
 
 #[inline(always)]

@@ -6,9 +6,9 @@
 //! so that what is true of the headers is not followed through the brain; and only
 //! one stage at a time has its registers on the stack.
 
-use tracker_common::reason::Reason;
+use tracker_common::{abi::Mode, reason::Reason};
 
-use crate::frame::opaque;
+use crate::{frame::opaque, maps::LIVE};
 
 mod egress;
 mod ingress;
@@ -18,9 +18,21 @@ mod reap;
 /// number of a [`Reason`].
 const MEETS_FLOW: u32 = 0x100;
 
+/// What a stage gives for a packet that has no flow.
+const OPENS_FLOW: u32 = 0x101;
+
 /// The reason that a stage gave.
 #[inline(always)]
 fn reason_of(slot: u32) -> Reason {
     // Opaque: the compiler knows what a stage returns, the verifier does not.
     Reason::from_slot(opaque(slot as usize) as u32)
+}
+
+/// Whether a packet that leaves under `reason` is dropped.
+#[inline(always)]
+fn is_dropped(reason: Reason) -> bool {
+    reason.refuses()
+        && LIVE
+            .get(0)
+            .is_some_and(|live| live.mode == Mode::Enforce as u8)
 }

@@ -5,7 +5,7 @@
 
 use aya_ebpf::{bindings::TC_ACT_OK, macros::classifier, programs::TcContext};
 use tracker_common::{
-    abi::{Cause, Event, EventKind, Family},
+    abi::{Cause, Event, EventKind, Family, flow_flags},
     tcp::{CLOSED, timeout},
     time::Tick,
 };
@@ -95,7 +95,8 @@ fn judge(index: u32) -> Option<Fate> {
     // SAFETY: locked above.
     unsafe { table::unlock(flow) };
     table::delete_retired(family, &event.key);
-    gauge::release(released);
+    let high = event.flags & flow_flags::INITIATOR_HIGH != 0;
+    gauge::release(released, &event.key, family, high);
     event::describe(&mut event, EventKind::Ended, cause as u8, seq);
     event::states(&mut event, before, CLOSED);
     event::send(&event, opening(before));

@@ -12,8 +12,8 @@ use tracker_common::{
     parse::{self, Bytes, Packet},
     reason::Reason,
     tcp::{
-        Admission, Context, Flags, Opening, Outcome, State, admit, in_flight, meet, open, pass,
-        timeout,
+        Admission, Context, Flags, Limit, Opening, Outcome, State, admit, in_flight, meet, open,
+        pass, timeout,
     },
     time::{Micros, TICK_NS, Tick},
 };
@@ -266,8 +266,23 @@ impl Table {
         }
     }
 
+    /// Takes what a flow that is to be must hold; gives the limit that it would
+    /// exceed. There are no limits by listener and source here.
+    fn reserve(&mut self, reservation: u16) -> Option<Limit> {
+        let live = &self.settings.live;
+        if reservation & held::PICKUP != 0 && self.pickups >= live.pickup_limit.into() {
+            return Some(Limit::Pickup);
+        }
+        if reservation & held::COUNTED != 0 && self.half_open >= live.half_open_limit.into() {
+            return Some(Limit::HalfOpen);
+        }
+        self.half_open += u64::from(reservation & held::COUNTED != 0);
+        self.pickups += u64::from(reservation & held::PICKUP != 0);
+        None
+    }
+
     const fn release(&mut self, released: u16) {
-        if released & held::HALF_OPEN != 0 {
+        if released & held::COUNTED != 0 {
             self.half_open -= 1;
         }
         if released & held::PICKUP != 0 {
@@ -398,23 +413,10 @@ impl Table {
         context: &Context,
         outcome: &mut Outcome,
     ) -> Reason {
-        let (taken, limit) = match opening {
-            Opening::Handshake | Opening::Answered => {
-                (&mut self.half_open, self.settings.live.half_open_limit)
-            }
-            Opening::Pickup => (&mut self.pickups, self.settings.live.pickup_limit),
-        };
-        if *taken >= limit.into() {
-            return opening.refusal();
-        }
-        *taken += 1;
-        let family = id.family();
-        if self.count(family) >= self.settings.live.capacity.into() {
-            self.release(opening.reservation());
-            return Reason::TableFull;
-        }
+        let live = self.settings.live;
         let (initiator, guessed) = match opening {
-            Opening::Handshake => (from, false),
+            // A capture holds no cookie's listener, so none opens a flow.
+            Opening::Handshake | Opening::Calling | Opening::Cookie => (from, false),
             // Who answers is the responder.
             Opening::Answered => (from.other(), false),
             // No socket can be asked who listens.
@@ -423,6 +425,15 @@ impl Table {
             }
             Opening::Pickup => (from.other(), true),
         };
+        let reservation = opening.reservation(&live);
+        if let Some(limit) = self.reserve(reservation) {
+            return limit.reason(&live);
+        }
+        let family = id.family();
+        if self.count(family) >= live.capacity.into() {
+            self.release(reservation);
+            return Reason::TableFull;
+        }
         let mut entry = Entry::default();
         self.made = self.made.wrapping_add(1);
         open(
@@ -435,6 +446,7 @@ impl Table {
             guessed,
             usize::from(initiator != from),
             context,
+            &live,
             outcome,
         );
         self.flows.insert(id, entry);

@@ -98,7 +98,7 @@ fn the_reservation_is_held_until_both_are_past_the_handshake() {
     assert_eq!((c.outcome.released, c.outcome.embryo), (0, 1));
     c.initiator(segment(SYN_ACK, ISS, IRS + 1, 0));
     c.expect(State::Established, State::Established);
-    assert_eq!(c.outcome.released, held::HALF_OPEN);
+    assert_eq!(c.outcome.released, held::HALF_OPEN | held::COUNTED);
     assert_eq!(c.outcome.embryo, 0);
     // It is given back once.
     c.initiator(segment(SYN_ACK, ISS, IRS + 1, 0));
@@ -119,7 +119,10 @@ fn a_handshake_that_ends_in_a_close_gives_its_reservation_back() {
     assert_eq!(c.outcome.released, 0);
     c.initiator(segment(FIN, ISS + 1, IRS + 2, 0));
     c.expect(State::LastAck, State::FinWait2);
-    assert_eq!((c.outcome.released, c.outcome.embryo), (held::HALF_OPEN, 0));
+    assert_eq!(
+        (c.outcome.released, c.outcome.embryo),
+        (held::HALF_OPEN | held::COUNTED, 0)
+    );
 }
 
 #[test]
@@ -160,6 +163,7 @@ fn a_new_flow_says_who_opened_it() {
                 guessed,
                 sender,
                 &context,
+                &c.live,
                 &mut c.outcome,
             );
             assert!(flow.has(held::PICKUP));

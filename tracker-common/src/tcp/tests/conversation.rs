@@ -188,6 +188,7 @@ impl Conversation {
                     false,
                     sender,
                     &context,
+                    &self.live,
                     &mut self.outcome,
                 );
                 self.flow = Some(flow);

@@ -31,7 +31,7 @@ fn each_segment_proves_one_step() {
         Reason::Tracked
     );
     c.expect(State::Established, State::Established);
-    assert_eq!(c.outcome.released, held::HALF_OPEN);
+    assert_eq!(c.outcome.released, held::HALF_OPEN | held::COUNTED);
     assert!(!c.flow().has(held::HALF_OPEN));
 }
 

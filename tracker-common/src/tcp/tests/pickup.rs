@@ -62,7 +62,7 @@ fn what_a_live_connection_sends_is_picked_up() {
         (
             Flags::SYN,
             Admission::Open(Opening::Handshake),
-            Admission::Open(Opening::Handshake),
+            Admission::Open(Opening::Calling),
         ),
         (
             ACK,

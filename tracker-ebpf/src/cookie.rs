@@ -1,0 +1,408 @@
+//! SYN cookies: asks the kernel for them, writes the SYN-ACKs, and takes them back.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    bindings::{iphdr, ipv6hdr, tcphdr},
+    helpers::{
+        bpf_tcp_gen_syncookie, bpf_tcp_raw_check_syncookie_ipv4, bpf_tcp_raw_check_syncookie_ipv6,
+        bpf_tcp_raw_gen_syncookie_ipv4, bpf_tcp_raw_gen_syncookie_ipv6,
+    },
+};
+use tracker_common::{
+    abi::{Family, Live, Place},
+    defence::{self, Answer, Approach},
+    parse::Packet,
+    reason::Reason,
+    tcp::Options,
+    time::Tick,
+};
+
+use crate::{
+    atomic::fetch_add,
+    frame::Ingress,
+    listeners,
+    maps::{ANSWER_SLOTS, ANSWERS, PROVED},
+    scratch::Scratch,
+    sockets,
+};
+
+/// Headers as the kernel's helpers read them: of the IP header only the
+/// addresses, of the TCP header ports, numbers, flags and the MSS.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Headers {
+    ip: [u32; 10],
+    tcp: [u32; 6],
+}
+
+/// Octets of an IPv4 header without options.
+const IPV4: u32 = 20;
+/// Octets of an IPv6 header without extensions.
+const IPV6: u32 = 40;
+/// Octets of a TCP header without options.
+const TCP: u32 = 20;
+/// Octets of one with the MSS.
+const TCP_MSS: u32 = 24;
+/// Octets of the longest.
+const TCP_LONGEST: u32 = 60;
+
+impl Headers {
+    /// Writes them down; gives the length of the TCP header.
+    #[inline(always)]
+    fn fill(&mut self, packet: &Packet) -> u32 {
+        match packet.family() {
+            Family::V4 => {
+                self.ip[0] = u32::from_ne_bytes([0x45, 0, 0, 40]);
+                self.ip[3] = packet.source[0];
+                self.ip[4] = packet.destination[0];
+            }
+            Family::V6 => {
+                self.ip[0] = u32::from_ne_bytes([0x60, 0, 0, 0]);
+                let mut word = 0;
+                while word < 4 {
+                    self.ip[2 + word] = packet.source[word];
+                    self.ip[6 + word] = packet.destination[word];
+                    word += 1;
+                }
+            }
+        }
+        let segment = &packet.segment;
+        let offers_mss = segment.options.has(Options::MSS);
+        let length = if offers_mss { TCP_MSS } else { TCP };
+        self.tcp[0] = ports(packet.source_port, packet.destination_port);
+        self.tcp[1] = segment.seq.0.to_be();
+        self.tcp[2] = segment.ack.0.to_be();
+        let [high, low] = segment.window.to_be_bytes();
+        self.tcp[3] = u32::from_ne_bytes([(length << 2) as u8, segment.flags.0, high, low]);
+        self.tcp[4] = 0;
+        let [high, low] = segment.options.mss.to_be_bytes();
+        self.tcp[5] = u32::from_ne_bytes([2, 4, high, low]);
+        length
+    }
+
+    fn ip(&mut self) -> *mut c_void {
+        self.ip.as_mut_ptr().cast()
+    }
+
+    fn tcp(&mut self) -> *mut tcphdr {
+        self.tcp.as_mut_ptr().cast()
+    }
+}
+
+/// Both ports as they lie in the packet.
+#[inline(always)]
+fn ports(from: u16, to: u16) -> u32 {
+    (u32::from(from) << 16 | u32::from(to)).to_be()
+}
+
+/// The kernel's cookie for the SYN in `headers`; `None` if it gives none.
+#[inline(always)]
+fn make(headers: &mut Headers, family: Family, length: u32) -> Option<u32> {
+    let (ip, tcp) = (headers.ip(), headers.tcp());
+    // Constants, or the verifier has to follow the length.
+    // SAFETY: both buffers are as long as the helper is told.
+    let cookie = unsafe {
+        match (family, length == TCP_MSS) {
+            (Family::V4, true) => bpf_tcp_raw_gen_syncookie_ipv4(ip.cast::<iphdr>(), tcp, TCP_MSS),
+            (Family::V4, false) => bpf_tcp_raw_gen_syncookie_ipv4(ip.cast::<iphdr>(), tcp, TCP),
+            (Family::V6, true) => {
+                bpf_tcp_raw_gen_syncookie_ipv6(ip.cast::<ipv6hdr>(), tcp, TCP_MSS)
+            }
+            (Family::V6, false) => bpf_tcp_raw_gen_syncookie_ipv6(ip.cast::<ipv6hdr>(), tcp, TCP),
+        }
+    };
+    (cookie >= 0).then_some(cookie as u32)
+}
+
+/// The same by way of the listening socket, which learns from it that cookies are
+/// out, and refuses if it could not take another connection.
+#[inline(always)]
+fn make_and_stamp(
+    context: *mut c_void,
+    packet: &Packet,
+    headers: &mut Headers,
+    length: u32,
+) -> Option<u32> {
+    let (ip, tcp) = (headers.ip(), headers.tcp());
+    let socket = sockets::Listening::find(context, packet, true)?;
+    let network = match packet.family() {
+        Family::V4 => IPV4,
+        Family::V6 => IPV6,
+    };
+    let length = if length == TCP_MSS { TCP_MSS } else { TCP };
+    // SAFETY: both buffers are as long as the helper is told, and the socket is
+    // held until it is dropped.
+    let cookie = unsafe { bpf_tcp_gen_syncookie(socket.get(), ip, network, tcp, length) };
+    drop(socket);
+    (cookie > 0).then_some(cookie as u32)
+}
+
+/// Whether the ACK in `packet` returns a cookie of the kernel's.
+#[inline(always)]
+pub fn is_returned(packet: &Packet, headers: &mut Headers) -> bool {
+    headers.fill(packet);
+    let (ip, tcp) = (headers.ip(), headers.tcp());
+    // SAFETY: the helpers read one header of fixed size each.
+    let code = unsafe {
+        match packet.family() {
+            Family::V4 => bpf_tcp_raw_check_syncookie_ipv4(ip.cast::<iphdr>(), tcp),
+            Family::V6 => bpf_tcp_raw_check_syncookie_ipv6(ip.cast::<ipv6hdr>(), tcp),
+        }
+    };
+    code == 0
+}
+
+/// Whether nobody answers at the packet's source.
+#[inline(always)]
+fn is_from_nobody(packet: &Packet) -> bool {
+    match packet.family() {
+        Family::V4 => defence::is_nobody_v4(u32::from_be(packet.source[0])),
+        Family::V6 => defence::is_nobody_v6(packet.source.map(u32::from_be)),
+    }
+}
+
+/// Marks the packet's source as one that completes handshakes.
+#[inline(never)]
+pub fn prove(packet: &Packet, live: &Live, now_ns: u64) {
+    let place = source(packet, live);
+    let _ = PROVED.insert(&place, &now_ns, 0);
+}
+
+#[inline(always)]
+fn source(packet: &Packet, live: &Live) -> Place {
+    let [v4, v6] = live.source_bits;
+    let bits = match packet.family() {
+        Family::V4 => v4,
+        Family::V6 => v6,
+    };
+    Place::source(packet.family(), packet.source, bits, 0)
+}
+
+/// Whether the packet's source may be sent another SYN-ACK: nobody makes us flood
+/// somebody else. Who lately completed a handshake gets any number.
+#[inline(never)]
+fn may_answer(packet: &Packet, live: &Live, now_ns: u64) -> bool {
+    if live.answer_rate == 0 {
+        return true;
+    }
+    let [a, b, c, d] = packet.source;
+    // Fibonacci hashing; who finds addresses that share a bucket gets fewer
+    // answers for them.
+    let mixed = (u64::from(a ^ c) << 32 | u64::from(b ^ d)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let slot = (mixed >> 40) as u32 & (ANSWER_SLOTS as u32 - 1);
+    let Some(bucket) = ANSWERS.get_ptr_mut(slot) else {
+        return true;
+    };
+    // SAFETY: an aligned word. Two CPUs that count at once count one.
+    let (next, within) =
+        unsafe { defence::count_answer(bucket.read_volatile(), now_ns, live.answer_rate) };
+    // SAFETY: as above.
+    unsafe { bucket.write_volatile(next) };
+    /// How long a handshake speaks for its source: an hour, ns.
+    const PROOF_NS: u64 = 3_600_000_000_000;
+    within
+        || unsafe { PROVED.get(source(packet, live)) }
+            .is_some_and(|&at| now_ns.wrapping_sub(at) < PROOF_NS)
+}
+
+/// Answers the SYN in `scratch` with a cookie, if it is one to be answered so.
+/// Gives the reason with which it leaves; `None` if it is to go on to the stack.
+#[inline(always)]
+pub fn answer(
+    context: *mut c_void,
+    frame: &Ingress<'_>,
+    scratch: &mut Scratch,
+    live: &Live,
+) -> Option<Reason> {
+    let packet = &scratch.packet;
+    let family = packet.family();
+    let zone = zone(scratch);
+    let listener = listeners::of(packet, zone)?;
+    // SAFETY: a map value of integers; what races here is mended by the next SYN.
+    let listener = unsafe { &mut *listener };
+    let now = Tick::from_ns(scratch.event.time_ns);
+    let approach = defence::approach(listener, now);
+    if matches!(approach, Approach::Ask) {
+        listener.asked = now;
+        return None;
+    }
+    let network = match family {
+        Family::V4 => IPV4,
+        Family::V6 => IPV6,
+    };
+    let header = packet.at.wrapping_sub(packet.network);
+    // Extension headers are left to the stack, which has cookies, too.
+    if family == Family::V6 && header != network {
+        return None;
+    }
+    if is_from_nobody(packet) {
+        return Some(Reason::BadSource);
+    }
+    if !may_answer(packet, live, scratch.event.time_ns) {
+        return Some(Reason::AnswerLimit);
+    }
+    let length = scratch.headers.fill(packet);
+    let cookie = match approach {
+        Approach::AnswerAndStamp => {
+            listener.stamped = now;
+            make_and_stamp(context, packet, &mut scratch.headers, length)?
+        }
+        Approach::Answer | Approach::Ask => make(&mut scratch.headers, family, length)?,
+    };
+    let room = packet
+        .length
+        .wrapping_sub(packet.segment.payload)
+        .wrapping_sub(TCP)
+        & 0x3c;
+    // The coarse clock is behind the exact one, never ahead.
+    let now_ms = (scratch.event.time_ns / 1_000_000) as u32;
+    scratch.answer = defence::answer(&packet.segment, listener, live, room, now_ms);
+    if !write(frame, packet, &scratch.answer, cookie, room) {
+        return None;
+    }
+    // SAFETY: an aligned word that every CPU changes atomically.
+    unsafe { fetch_add(&raw mut listener.sent, 1) };
+    Some(Reason::CookieSent)
+}
+
+/// The zone of the packet, from its key.
+#[inline(always)]
+pub fn zone(scratch: &Scratch) -> u32 {
+    match scratch.packet.family() {
+        Family::V4 => scratch.event.key.words[3],
+        Family::V6 => scratch.event.key.words[9],
+    }
+}
+
+/// Turns the SYN into the SYN-ACK, in place. Every header keeps its length; data
+/// are cut off. False if the frame cannot be written.
+#[inline(always)]
+fn write(frame: &Ingress<'_>, packet: &Packet, answer: &Answer, cookie: u32, room: u32) -> bool {
+    if packet.segment.payload != 0 && !frame.cut(packet.segment.payload) {
+        return false;
+    }
+    if !frame.turn_back() {
+        return false;
+    }
+    let tcp_length = TCP + room;
+    let header = packet.at.wrapping_sub(packet.network) & 0x3c;
+    let mut sum;
+    match packet.family() {
+        Family::V4 => {
+            sum = u64::from(packet.source[0]) + u64::from(packet.destination[0]);
+            let total = (header + tcp_length) as u16;
+            let [high, low] = total.to_be_bytes();
+            let mut words = [
+                u32::from_ne_bytes([0x40 | (header >> 2) as u8, 0, high, low]),
+                // No identification, not to be fragmented.
+                u32::from_ne_bytes([0, 0, 0x40, 0]),
+                // 64 hops, TCP.
+                u32::from_ne_bytes([64, 6, 0, 0]),
+                packet.destination[0],
+                packet.source[0],
+            ];
+            let mut ip_sum: u64 = 0;
+            for word in words {
+                ip_sum += u64::from(word);
+            }
+            // Options of the SYN become NOPs.
+            const NOPS: u32 = u32::from_ne_bytes([1; 4]);
+            let nops = (header.wrapping_sub(IPV4) & 0x3c) >> 2;
+            ip_sum += u64::from(nops) * u64::from(NOPS);
+            words[2] |= u32::from(fold(ip_sum)) << 16;
+            let mut octets = [0; IPV4 as usize];
+            for (place, word) in octets.chunks_exact_mut(4).zip(words) {
+                place.copy_from_slice(&word.to_ne_bytes());
+            }
+            if !frame.put(packet.network, &octets) {
+                return false;
+            }
+            for index in 0..10 {
+                if index < nops && !frame.put(packet.network + IPV4 + 4 * index, &[1; 4]) {
+                    return false;
+                }
+            }
+        }
+        Family::V6 => {
+            sum = 0;
+            for word in 0..4 {
+                sum += u64::from(packet.source[word]) + u64::from(packet.destination[word]);
+            }
+            let [high, low] = (tcp_length as u16).to_be_bytes();
+            let first = [0x60, 0, 0, 0, high, low, 6, 64];
+            if !frame.put(packet.network, &first)
+                || !frame.put(packet.network + 8, &octets_of(&packet.destination))
+                || !frame.put(packet.network + 24, &octets_of(&packet.source))
+            {
+                return false;
+            }
+        }
+    }
+    // The rest of the pseudo-header (RFC 9293 section 3.1): protocol and length.
+    sum += u64::from((6 + tcp_length).to_be());
+    let [high, low] = answer.window.to_be_bytes();
+    let words = [
+        ports(packet.destination_port, packet.source_port),
+        cookie.to_be(),
+        packet.segment.seq.plus(1).0.to_be(),
+        u32::from_ne_bytes([(tcp_length << 2) as u8, answer.flags.0, high, low]),
+    ];
+    for word in words {
+        sum += u64::from(word);
+    }
+    let options = answer_words(answer);
+    for index in 0..10_usize {
+        if (index as u32) < room >> 2 {
+            let word = options[index];
+            sum += u64::from(word);
+            if !frame.put(packet.at + TCP + 4 * index as u32, &word.to_ne_bytes()) {
+                return false;
+            }
+        }
+    }
+    let mut octets = [0; TCP as usize];
+    let [a, b, c, d] = words;
+    let last = u32::from(fold(sum));
+    for (place, word) in octets.chunks_exact_mut(4).zip([a, b, c, d, last]) {
+        place.copy_from_slice(&word.to_ne_bytes());
+    }
+    const _: () = assert!(TCP_LONGEST == TCP + 40);
+    frame.put(packet.at, &octets)
+}
+
+/// The options as words as they lie in the frame, filled up with NOPs.
+#[inline(always)]
+fn answer_words(answer: &Answer) -> [u32; 10] {
+    let mut words = [u32::from_ne_bytes([1; 4]); 10];
+    let mut index = 0;
+    while index < defence::OPTIONS / 4 {
+        words[index] = u32::from_ne_bytes([
+            answer.options[4 * index],
+            answer.options[4 * index + 1],
+            answer.options[4 * index + 2],
+            answer.options[4 * index + 3],
+        ]);
+        index += 1;
+    }
+    words
+}
+
+#[inline(always)]
+fn octets_of(address: &[u32; 4]) -> [u8; 16] {
+    let mut octets = [0; 16];
+    for (place, word) in octets.chunks_exact_mut(4).zip(address) {
+        place.copy_from_slice(&word.to_ne_bytes());
+    }
+    octets
+}
+
+/// The Internet checksum (RFC 1071) of words that add up to `sum`.
+#[inline(always)]
+fn fold(sum: u64) -> u16 {
+    let sum = (sum >> 32) + (sum & 0xffff_ffff);
+    let sum = (sum >> 16) + (sum & 0xffff);
+    let sum = (sum >> 16) + (sum & 0xffff);
+    let sum = (sum >> 16) + (sum & 0xffff);
+    !(sum as u16)
+}
