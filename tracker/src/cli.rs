@@ -1,12 +1,17 @@
 //! The command line: definitions only, so that other tools can generate man
 //! pages and completions from them. What the verbs do is in `commands`.
 
+mod defence;
+
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use serde::Deserialize;
 use tracker_common::tcp::timeout::Profile;
 
+pub use self::defence::{
+    BanAddArgs, BanArgs, BanListArgs, BanRemoveArgs, BanVerb, ListenersArgs,
+};
 use crate::datapath::LoadOptions;
 
 /// Where maps, links and programs are pinned unless somebody says otherwise.
@@ -47,6 +52,10 @@ pub enum Command {
     Watch(WatchArgs),
     /// Show counters, how full the tables are, and whether the agent is well.
     Stats(StatsArgs),
+    /// Show the sockets that accept connections, and how each is defended.
+    Listeners(ListenersArgs),
+    /// Keep prefixes out for a time.
+    Ban(BanArgs),
     /// Forget all flows. Connections go on, and are met again in mid-life.
     Flush(PinArgs),
     /// Track the connections of captures instead of those of this machine.
@@ -66,6 +75,7 @@ pub struct PinArgs {
 #[derive(Args, Debug, Default)]
 #[command(after_help = "Examples:\n  \
         tracker run -i eth0 -i eth1 --role gateway\n  \
+        tracker run -i eth0 --mode enforce\n  \
         tracker run -c /etc/tracker.toml --on-exit keep\n\n\
         SIGINT and SIGTERM end it, SIGHUP reads the configuration file again.\n\
         On a terminal it shows the live table; `q` ends it. Elsewhere it logs to stderr:\n\
@@ -77,13 +87,18 @@ pub struct RunArgs {
     /// Where this machine stands [default: host].
     #[arg(long)]
     pub role: Option<RoleChoice>,
+    /// Whether what no honest packet would be is dropped, and floods of SYNs are
+    /// answered with SYN cookies [default: observe].
+    #[arg(long)]
+    pub mode: Option<ModeChoice>,
     /// How to attach the ingress program [default: auto].
     #[arg(long)]
     pub xdp: Option<XdpChoice>,
     /// Configuration file. Without it the defaults hold.
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Whether connections older than the tracker are taken up [default: loose].
+    /// Whether connections older than the tracker are taken up [default: loose;
+    /// grace with --mode enforce].
     #[arg(long)]
     pub pickup: Option<PickupChoice>,
     /// What to leave behind at the end [default: detach].
@@ -302,6 +317,16 @@ pub enum RoleChoice {
     Gateway,
 }
 
+/// What becomes of packets that no honest one would be.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum ModeChoice {
+    /// They are counted and pass.
+    Observe,
+    /// They are dropped, and the defence against floods is on.
+    Enforce,
+}
+
 /// How to attach the ingress program.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -361,7 +386,7 @@ mod tests {
     fn the_promised_command_lines_parse() {
         for line in [
             "tracker run",
-            "tracker run -i eth0 -i eth1 --role gateway --xdp generic --pickup grace -c f --on-exit keep --pin-dir /d",
+            "tracker run -i eth0 -i eth1 --role gateway --mode enforce --xdp generic --pickup grace -c f --on-exit keep --pin-dir /d",
             "tracker unload --pin-dir /d",
             "tracker list -o table",
             "tracker list -o json --pin-dir /d",
@@ -372,6 +397,11 @@ mod tests {
             "tracker watch --interval 0.5",
             "tracker stats -o table",
             "tracker stats -o json --pin-dir /d",
+            "tracker listeners --addresses -o csv",
+            "tracker listeners -o ndjson --pin-dir /d",
+            "tracker ban list -o json --pin-dir /d",
+            "tracker ban add 192.0.2.0/24 --for 10m --pin-dir /d",
+            "tracker ban remove 2001:db8::/64",
             "tracker flush --pin-dir /d",
             "tracker replay f g --trace -o ndjson --at expired --continue --stats --details",
             "tracker replay - --kernel --role gateway --profile pf --pickup off --liberal --checksum --capacity 9",

@@ -9,6 +9,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use tokio::{
     io::unix::AsyncFd,
+    sync::watch,
     time::{MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
@@ -61,8 +62,9 @@ impl Rings {
     }
 }
 
-/// Logs events until `stop`.
-pub async fn run(mut rings: Rings, stop: CancellationToken) {
+/// Logs events until `stop`. `wake` gets the time of each report that half-open
+/// flows have become many.
+pub async fn run(mut rings: Rings, wake: watch::Sender<u64>, stop: CancellationToken) {
     let mut gaps = Gaps::default();
     let mut told = 0;
     let mut events = Vec::with_capacity(2 * BATCH);
@@ -88,7 +90,11 @@ pub async fn run(mut rings: Rings, stop: CancellationToken) {
         loop {
             rings.take(&mut events);
             for event in &events {
-                gaps.note(event);
+                if event.kind == EventKind::Pressure as u8 {
+                    wake.send_replace(event.time_ns);
+                } else {
+                    gaps.note(event);
+                }
                 tell(event);
             }
             if !more || events.len() < BATCH || stop.is_cancelled() {
@@ -140,6 +146,9 @@ struct Line<'a>(&'a Event);
 impl fmt::Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let event = self.0;
+        if event.kind == EventKind::Pressure as u8 {
+            return f.write_str("half-open flows have become many");
+        }
         match ends(&event.key, event.family, event.flags) {
             Some([initiator, responder]) => write!(f, "{initiator} → {responder} ")?,
             None => write!(f, "flow {:016x} ", event.flow.0)?,
@@ -163,7 +172,7 @@ impl fmt::Display for Line<'_> {
                     "ended {after}: {cause}; {sent} packets, {out} bytes and {answered}, {back} back"
                 )
             }
-            None => write!(f, "event of kind {}", event.kind),
+            Some(EventKind::Pressure) | None => write!(f, "event of kind {}", event.kind),
         }
     }
 }
@@ -284,6 +293,14 @@ mod tests {
         assert_eq!(
             Line(&event).to_string(),
             "flow 0000000000000000 event of kind 77"
+        );
+        let pressure = Event {
+            kind: EventKind::Pressure as u8,
+            ..Event::default()
+        };
+        assert_eq!(
+            Line(&pressure).to_string(),
+            "half-open flows have become many"
         );
     }
 }

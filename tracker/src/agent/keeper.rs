@@ -72,6 +72,9 @@ fn look(pinned: &Pinned, live: &LiveOwner, duties: &Duties) -> Result<Seen> {
     let flows = v4.max(v6);
     let now_ns = Pinned::now_ns()?;
     let pickup = duties.pickup.is_on(now_ns);
+    // `tracker ban` writes them.
+    let bans = pinned.has_bans()?;
+    live.defend(|facts| facts.bans = bans)?;
     live.change(|live| {
         let before = *live;
         let scale = scale(flows, live.capacity, duties.adaptive);

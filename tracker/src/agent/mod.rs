@@ -8,6 +8,8 @@
 //! | `reaper`, `time_wait` | sweeps for expired flows, and for too many in TIME_WAIT |
 //! | `keeper`, `pressure` | signs of life, and time-outs that follow the fill of the tables |
 //! | `events` | what the programs report |
+//! | `cookies`, `flight`, `posture`, `listeners`, `sysctls` | SYN cookies: when, for whom, and what they need of the host |
+//! | `recount`, `room` | counters that have drifted, and tables that are full |
 //! | `interfaces` | interfaces that go and come back |
 //! | `signals` | SIGINT, SIGTERM, SIGHUP |
 //!
@@ -15,28 +17,38 @@
 //! with the last configuration, and expired flows stay in the table but count
 //! as absent.
 
+mod cookies;
 mod duties;
 mod events;
+mod flight;
 mod gaps;
 mod interfaces;
 mod keeper;
+mod listeners;
 mod live;
+mod posture;
 mod pressure;
 mod reaper;
 mod signals;
+mod sysctls;
 mod time_wait;
 mod trouble;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    pin::pin,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use anyhow::{Context as _, Result};
 use tokio::{
     sync::{Notify, watch},
-    task::JoinSet,
+    task::{JoinHandle, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
+use tracker_common::abi::Mode;
 
 use self::{
+    cookies::Controller,
     duties::{Duties, Pickup},
     interfaces::Interfaces,
     live::LiveOwner,
@@ -102,14 +114,18 @@ pub async fn run(
 ) -> Result<()> {
     let mut signals = Signals::listen()?;
     let mut active = Active::load(&config.pin_dir, load_options(&config), config.on_exit)?;
-    let mut config = effective(config, active.pinned())?;
+    let mut config = Arc::new(effective(config, active.pinned())?);
     let hooks_since_ns = hooks_since(&active, &config)?;
     let duties = Duties::of(&config, hooks_since_ns);
     let live = Arc::new(LiveOwner::adopt(Arc::clone(active.pinned()))?);
-    let started = events::Rings::open(active.pinned())
-        .and_then(|rings| attach(&mut active, &live, &config, &duties).map(|()| rings));
-    let rings = match started {
-        Ok(rings) => rings,
+    let started = events::Rings::open(active.pinned()).and_then(|rings| {
+        attach(&mut active, &live, &config, &duties)?;
+        let controller = Controller::begin(active.pinned(), &live, &config)?;
+        active.establish();
+        Ok((rings, controller))
+    });
+    let (rings, controller) = match started {
+        Ok(started) => started,
         Err(error) => {
             live.retire(&duties);
             return Err(error);
@@ -123,6 +139,11 @@ pub async fn run(
 
     let stop = CancellationToken::new();
     let (duties, followed) = watch::channel(duties);
+    let (configs, configured) = watch::channel(Arc::clone(&config));
+    let (wake, woken) = watch::channel(0);
+    let no_more_cookies = CancellationToken::new();
+    let cookies = controller.run(configured, woken, no_more_cookies.clone());
+    let cookies = tokio::spawn(cookies);
     let sweep = Arc::new(Notify::new());
     let mut tasks = JoinSet::new();
     tasks.spawn(reaper::run(
@@ -138,14 +159,14 @@ pub async fn run(
         sweep,
         stop.clone(),
     ));
-    tasks.spawn(events::run(rings, stop.clone()));
+    tasks.spawn(events::run(rings, wake, stop.clone()));
     if let Some(log) = active.log() {
         tasks.spawn(events::forward_log(log, stop.clone()));
     }
-    announce(&active);
+    announce(&active, &config);
     ready(&running);
 
-    let loaded = config.clone();
+    let loaded = Arc::clone(&config);
     let mut interfaces = Interfaces::new();
     let mut look = tokio::time::interval(interfaces::LOOK_EVERY);
     loop {
@@ -159,11 +180,15 @@ pub async fn run(
                 Signal::Reload => match reload() {
                     Ok(new) => {
                         let new = possible(new, &active);
-                        let applied = apply(&loaded, new, &active, &live, &duties);
-                        config = applied.unwrap_or_else(|error| {
-                            tracing::error!("the configuration stays as it was: {error:#}");
-                            config
-                        });
+                        match apply(&loaded, new, &active, &live, &duties) {
+                            Ok(new) => {
+                                config = new;
+                                configs.send_replace(Arc::clone(&config));
+                            }
+                            Err(error) => {
+                                tracing::error!("the configuration stays as it was: {error:#}");
+                            }
+                        }
                     }
                     Err(error) => tracing::error!("the configuration stays as it was: {error:#}"),
                 },
@@ -189,6 +214,9 @@ pub async fn run(
         }
     }
 
+    no_more_cookies.cancel();
+    let keep = config.on_exit == OnExit::Keep;
+    end_cookies(cookies, keep, &mut signals).await;
     stop.cancel();
     while tasks.join_next().await.is_some() {}
     live.retire(&duties.borrow());
@@ -198,6 +226,32 @@ pub async fn run(
         OnExit::Detach => tracing::info!("detaching from every interface and removing {dir}"),
     }
     active.finish(config.on_exit)
+}
+
+/// Ends what looks after SYN cookies; a second signal shortens the time that it
+/// gives them to come back. What cannot be set back is told: the rest of the end
+/// does not depend on it.
+async fn end_cookies(cookies: JoinHandle<Controller>, keep: bool, signals: &mut Signals) {
+    let controller = match cookies.await {
+        Ok(controller) => controller,
+        Err(error) => {
+            tracing::error!("SYN cookies were not looked after: {error}");
+            return;
+        }
+    };
+    let hurry = CancellationToken::new();
+    let mut end = pin!(controller.end(keep, &hurry));
+    let ended = loop {
+        tokio::select! {
+            ended = &mut end => break ended,
+            signal = signals.next() => if let Signal::Stop(_) = signal {
+                hurry.cancel();
+            },
+        }
+    };
+    if let Err(error) = ended {
+        tracing::error!("a sysctl may not be as it was before the tracker: {error:#}");
+    }
 }
 
 /// What of the configuration is fixed at load.
@@ -240,7 +294,7 @@ fn hooks_since(active: &Active, config: &Config) -> Result<u64> {
 /// A hook was attached where packets had passed unseen: what depends on since
 /// when none did starts over.
 fn begin_anew(
-    config: &Config,
+    config: &Arc<Config>,
     active: &Active,
     live: &LiveOwner,
     duties: &watch::Sender<Duties>,
@@ -256,7 +310,7 @@ fn begin_anew(
 
 /// Puts a configuration in force together with the duties that follow from it.
 fn take_on(
-    config: &Config,
+    config: &Arc<Config>,
     new: Duties,
     active: &Active,
     live: &LiveOwner,
@@ -275,7 +329,12 @@ fn take_on(
 }
 
 /// Everything that packets depend on first, then the hooks.
-fn attach(active: &mut Active, live: &LiveOwner, config: &Config, duties: &Duties) -> Result<()> {
+fn attach(
+    active: &mut Active,
+    live: &LiveOwner,
+    config: &Arc<Config>,
+    duties: &Duties,
+) -> Result<()> {
     active.set_upkeep(duties.upkeep())?;
     live.configure(config, duties)?;
     warn(config);
@@ -292,7 +351,6 @@ fn attach(active: &mut Active, live: &LiveOwner, config: &Config, duties: &Dutie
             others.len()
         );
     }
-    active.establish();
     announce_grace(duties.pickup)
 }
 
@@ -320,7 +378,7 @@ fn announce_grace(pickup: Pickup) -> Result<()> {
     Ok(())
 }
 
-fn announce(active: &Active) {
+fn announce(active: &Active, config: &Config) {
     let interfaces: Vec<String> = active
         .attached()
         .map(|it| {
@@ -341,8 +399,16 @@ fn announce(active: &Active) {
     } else {
         ""
     };
+    let doing = match config.mode {
+        Mode::Observe => "observing",
+        Mode::Enforce => "enforcing",
+    };
+    let cookies = match config.mode {
+        Mode::Observe => String::new(),
+        Mode::Enforce => format!(", SYN cookies {}", config.defence.cookies.as_str()),
+    };
     tracing::info!(
-        "tracker ready: observing {}{adopted}",
+        "tracker ready: {doing} {}{cookies}{adopted}",
         interfaces.join(", ")
     );
 }
@@ -365,12 +431,13 @@ fn apply(
     active: &Active,
     live: &LiveOwner,
     duties: &watch::Sender<Duties>,
-) -> Result<Config> {
+) -> Result<Arc<Config>> {
     let reloaded = merge(loaded, new);
+    let config = Arc::new(reloaded.config);
     let hooks_since_ns = duties.borrow().hooks_since_ns;
-    let new = Duties::of(&reloaded.config, hooks_since_ns);
-    take_on(&reloaded.config, new, active, live, duties)?;
-    warn(&reloaded.config);
+    let new = Duties::of(&config, hooks_since_ns);
+    take_on(&config, new, active, live, duties)?;
+    warn(&config);
     if reloaded.kept.is_empty() {
         tracing::info!("configuration read again");
     } else {
@@ -379,5 +446,5 @@ fn apply(
             reloaded.kept.join(", ")
         );
     }
-    Ok(reloaded.config)
+    Ok(config)
 }

@@ -20,5 +20,8 @@ pub fn unload(args: &PinArgs, out: &mut impl Write) -> Result<()> {
     if !removed.interfaces.is_empty() {
         line += &format!("; detached from {}", removed.interfaces.join(", "));
     }
+    for change in &removed.sysctls {
+        line += &format!("; set back {change}");
+    }
     say(out, &line)
 }

@@ -3,10 +3,14 @@
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Result, bail, ensure};
-use tracker_common::{abi::Role, tcp::timeout::Profile, time::ticks_from_ms};
+use tracker_common::{
+    abi::{Mode, Role},
+    tcp::timeout::Profile,
+    time::ticks_from_ms,
+};
 
 use super::{Config, File, OnExit, System, XdpChoice, ZoneRule, closest, file};
-use crate::cli::{DEFAULT_PIN_DIR, RoleChoice, RunArgs};
+use crate::cli::{DEFAULT_PIN_DIR, ModeChoice, RoleChoice, RunArgs};
 
 /// Entries per flow table unless configured: with 2 tables of some 200 octets
 /// an entry, a full tracker takes 100 MB.
@@ -46,11 +50,17 @@ pub fn check(file: &File, flags: &RunArgs, system: &System) -> Result<Config> {
         "the pin directory {} must be an absolute path, such as {DEFAULT_PIN_DIR}",
         pin_dir.display()
     );
+    let role = match flags.role.or(file.role).unwrap_or(RoleChoice::Host) {
+        RoleChoice::Host => Role::Host,
+        RoleChoice::Gateway => Role::Gateway,
+    };
+    let mode = match flags.mode.or(file.mode).unwrap_or(ModeChoice::Observe) {
+        ModeChoice::Observe => Mode::Observe,
+        ModeChoice::Enforce => Mode::Enforce,
+    };
     Ok(Config {
-        role: match flags.role.or(file.role).unwrap_or(RoleChoice::Host) {
-            RoleChoice::Host => Role::Host,
-            RoleChoice::Gateway => Role::Gateway,
-        },
+        role,
+        mode,
         xdp: flags.xdp.or(file.xdp).unwrap_or(XdpChoice::Auto),
         on_exit: flags.on_exit.or(file.on_exit).unwrap_or(OnExit::Detach),
         pin_dir,
@@ -58,7 +68,10 @@ pub fn check(file: &File, flags: &RunArgs, system: &System) -> Result<Config> {
         preallocate: table.preallocate.unwrap_or(false),
         half_open_limit,
         pickup_limit,
-        tracking: file.tracking.check(flags.pickup, capacity, &interfaces)?,
+        tracking: file
+            .tracking
+            .check(flags.pickup, mode, capacity, &interfaces)?,
+        defence: file.defence.check(role)?,
         timeouts: timeouts(&file.timeouts),
         zones: zones(&file.zones, &interfaces)?,
         sweep_interval: file
@@ -208,10 +221,34 @@ mod tests {
         let defaults = read("").unwrap();
         assert_eq!(read(DOCUMENTED).unwrap(), defaults);
         let mut on = read(&switched_on()).unwrap();
-        // An example, not a default: there are no zones.
+        // Examples, not defaults: there are no zones and no rules for listeners.
         assert_eq!(on.zones.len(), 1);
         on.zones.clear();
+        assert_eq!(on.defence.listeners.len(), 1);
+        on.defence.listeners.clear();
         assert_eq!(on, defaults);
+    }
+
+    /// The tables of a document by their dotted names, and whether each is one of
+    /// an array.
+    fn collect(
+        name: String,
+        repeated: bool,
+        table: &toml::Table,
+        tables: &mut Vec<(String, bool, toml::Table)>,
+    ) {
+        for (key, value) in table {
+            let inner = value.as_array().and_then(|array| array.first());
+            let Some(found) = inner.unwrap_or(value).as_table() else {
+                continue;
+            };
+            let name = match name.as_str() {
+                "" => key.clone(),
+                outer => format!("{outer}.{key}"),
+            };
+            collect(name, inner.is_some(), found, tables);
+        }
+        tables.push((name, repeated, table.clone()));
     }
 
     /// serde itself knows which keys exist: its message about an unknown one
@@ -219,19 +256,14 @@ mod tests {
     #[test]
     fn every_key_is_documented() {
         let on: toml::Table = switched_on().parse().unwrap();
-        let mut tables = vec![(String::new(), on.clone())];
-        for (name, value) in &on {
-            let table = value
-                .as_table()
-                .or_else(|| value.as_array()?.first()?.as_table());
-            tables.extend(table.map(|table| (name.clone(), table.clone())));
-        }
-        assert_eq!(tables.len(), 7);
-        for (name, table) in tables {
-            let header = match name.as_str() {
-                "" => String::new(),
-                "zones" => "[[zones]]\n".to_owned(),
-                _ => format!("[{name}]\n"),
+        let mut tables = Vec::new();
+        collect(String::new(), false, &on, &mut tables);
+        assert_eq!(tables.len(), 10);
+        for (name, repeated, table) in tables {
+            let header = match (name.as_str(), repeated) {
+                ("", _) => String::new(),
+                (_, true) => format!("[[{name}]]\n"),
+                (_, false) => format!("[{name}]\n"),
             };
             let message = error(&format!("{header}nonsense = 1\n"));
             let message = message.lines().next().unwrap();
@@ -260,18 +292,19 @@ mod tests {
 
     #[test]
     fn flags_win_over_the_file() {
-        let text = "interfaces = [\"eth0\"]\nrole = \"host\"\nxdp = \"native\"\npin_dir = \"/a\"\n";
+        let text = "interfaces = [\"eth0\"]\nrole = \"host\"\nmode = \"observe\"\nxdp = \"native\"\npin_dir = \"/a\"\n";
         let file = file::parse(text, Path::new("t")).unwrap();
         let flags = RunArgs {
             interfaces: vec!["eth1".to_owned(), "eth1".to_owned()],
             role: Some(RoleChoice::Gateway),
+            mode: Some(ModeChoice::Enforce),
             xdp: Some(XdpChoice::Generic),
             pin_dir: Some("/b".into()),
             ..RunArgs::default()
         };
         let config = check(&file, &flags, &system()).unwrap();
         assert_eq!(config.interfaces, ["eth1"]);
-        assert_eq!(config.role, Role::Gateway);
+        assert_eq!((config.role, config.mode), (Role::Gateway, Mode::Enforce));
         assert_eq!(config.xdp, XdpChoice::Generic);
         assert_eq!(config.pin_dir, Path::new("/b"));
         let config = check(&file, &RunArgs::default(), &system()).unwrap();

@@ -15,8 +15,8 @@ use tracker_common::{
     time::{MAX_TIMEOUT_TICKS, ms_from_ticks, ticks_from_ms},
 };
 
-use super::{closest, tracking::Tracking};
-use crate::cli::{OnExit, RoleChoice, XdpChoice};
+use super::{closest, defence::Defence, tracking::Tracking};
+use crate::cli::{ModeChoice, OnExit, RoleChoice, XdpChoice};
 
 /// What a configuration file says. An absent key is `None`.
 #[derive(Debug, Default, Deserialize)]
@@ -24,11 +24,13 @@ use crate::cli::{OnExit, RoleChoice, XdpChoice};
 pub struct File {
     pub(super) interfaces: Vec<String>,
     pub(super) role: Option<RoleChoice>,
+    pub(super) mode: Option<ModeChoice>,
     pub(super) xdp: Option<XdpChoice>,
     pub(super) on_exit: Option<OnExit>,
     pub(super) pin_dir: Option<PathBuf>,
     pub(super) table: Table,
     pub(super) tracking: Tracking,
+    pub(super) defence: Defence,
     pub(super) timeouts: Timeouts,
     pub(super) zones: Vec<Zone>,
     pub(super) agent: Agent,

@@ -5,22 +5,27 @@
 //! documented, key by key, in `tracker/dist/tracker.toml`.
 
 mod check;
+mod defence;
 mod file;
 mod reload;
 mod system;
 mod tracking;
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::IpAddr, path::PathBuf, time::Duration};
 
-use tracker_common::{abi::Role, tcp::timeout::CLASSES};
+use tracker_common::{
+    abi::{AtLimit, CookieMode, Mode, Role},
+    tcp::timeout::CLASSES,
+};
 
 pub use self::{
     check::check,
+    defence::OLDEST_COOKIE,
     file::{File, load},
     reload::{Reloaded, merge},
     system::System,
 };
-pub use crate::cli::{OnExit, PickupChoice, XdpChoice};
+pub use crate::cli::{ModeChoice, OnExit, PickupChoice, XdpChoice};
 
 /// A checked configuration of the agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +35,8 @@ pub struct Config {
     pub interfaces: Vec<String>,
     /// Where this machine stands.
     pub role: Role,
+    /// What becomes of packets of class refuse.
+    pub mode: Mode,
     /// How to attach the ingress program.
     pub xdp: XdpChoice,
     /// What to leave behind at the end.
@@ -48,6 +55,8 @@ pub struct Config {
     pub pickup_limit: u32,
     /// How flows are followed.
     pub tracking: Tracking,
+    /// What is done against floods while [`Config::mode`] is [`Mode::Enforce`].
+    pub defence: Defence,
     /// Time-outs by [`tracker_common::tcp::timeout::Class`], in ticks, at
     /// least 1.
     pub timeouts: [u32; CLASSES],
@@ -123,6 +132,63 @@ pub struct Adaptive {
     /// Here they would be nothing: above `start`, at most 1000. A table is never
     /// more than full, so above 100 the factor stays above 0.
     pub end: u32,
+}
+
+/// What is done against floods: the table `[defence]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Defence {
+    /// When SYNs are answered with a cookie; always [`CookieMode::Never`] in the
+    /// gateway role.
+    pub cookies: CookieMode,
+    /// Percent of the half-open limit at which adaptive cookies go on, 1 to 100.
+    pub cookies_on: u32,
+    /// Percent below which they go off, at least 1 and less than `cookies_on`.
+    pub cookies_off: u32,
+    /// How long a cookie counts as in flight, 1 s to [`OLDEST_COOKIE`].
+    pub cookie_age: Duration,
+    /// What becomes of a SYN that finds a limit reached.
+    pub at_limit: AtLimit,
+    /// Half-open flows that one listener may have, 0 for any number.
+    pub listener_limit: u32,
+    /// Half-open flows that one source prefix may have, 0 for any number.
+    pub source_limit: u32,
+    /// Bits of a source prefix: IPv4 (24 to 32) and IPv6 (48 to 64).
+    pub source_bits: [u8; 2],
+    /// A new flow that finds its table full is refused.
+    pub full_drops: bool,
+    /// SYN-ACKs a second to one address that has proved nothing, 0 for any number.
+    pub answer_rate: u32,
+    /// The agent sets the sysctls that cookies need.
+    pub manage_sysctls: bool,
+    /// How long the end waits for cookies in flight, at most [`OLDEST_COOKIE`].
+    pub drain: Duration,
+    /// Listeners with a mode of their own, each (address, port) once.
+    pub listeners: Vec<ListenerRule>,
+    /// Sources that keep hitting limits.
+    pub ban: Ban,
+}
+
+/// A listener that does not follow [`Defence::cookies`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListenerRule {
+    /// Its address; unspecified for all of the family that have no rule of their
+    /// own.
+    pub address: IpAddr,
+    /// Its port, not 0.
+    pub port: u16,
+    /// When SYNs to it are answered with a cookie.
+    pub cookies: CookieMode,
+}
+
+/// When a source is banned: the table `[defence.ban]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ban {
+    /// Whether the agent bans by itself; then [`Defence::source_limit`] is not 0.
+    pub enabled: bool,
+    /// How long a source must stand at [`Defence::source_limit`], 1 s to 1 h.
+    pub after: Duration,
+    /// How long a ban lasts, 1 s to a year.
+    pub lasts: Duration,
 }
 
 /// One row of the zone table: frames with these tags on this interface belong

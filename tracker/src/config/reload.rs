@@ -1,6 +1,6 @@
 //! What a reload may change, and what it may not.
 
-use super::{Config, Tracking};
+use super::{Config, Defence, Tracking};
 
 /// A configuration to go on with, and what of the new one cannot be had.
 #[derive(Debug, PartialEq, Eq)]
@@ -12,7 +12,8 @@ pub struct Reloaded {
 }
 
 /// Takes over from `new` what the programs can follow while they run: the
-/// time-outs, the limits, how flows are followed and the sweep. All else is fixed
+/// mode, the time-outs, the limits, how flows are followed and defended, and the
+/// sweep. All else is fixed
 /// at load.
 ///
 /// `loaded` is the configuration that the programs were loaded with: the ring
@@ -44,6 +45,10 @@ pub fn merge(loaded: &Config, new: Config) -> Reloaded {
         "tracking.tcp_checksum_force",
         new.tracking.checksum_force != loaded.tracking.checksum_force,
     );
+    fixed(
+        "defence.manage_sysctls",
+        new.defence.manage_sysctls != loaded.defence.manage_sysctls,
+    );
     fixed("zones", new.zones != loaded.zones);
     fixed(
         "events.ring_bytes",
@@ -62,6 +67,16 @@ pub fn merge(loaded: &Config, new: Config) -> Reloaded {
             checksum_force: loaded.tracking.checksum_force.clone(),
             ..new.tracking
         },
+        mode: new.mode,
+        defence: if new.role == loaded.role {
+            Defence {
+                manage_sysctls: loaded.defence.manage_sysctls,
+                ..new.defence
+            }
+        } else {
+            // Checked for a role that this is not.
+            loaded.defence.clone()
+        },
         timeouts: new.timeouts,
         sweep_interval: new.sweep_interval,
         ..loaded.clone()
@@ -73,7 +88,7 @@ pub fn merge(loaded: &Config, new: Config) -> Reloaded {
 mod tests {
     use std::time::Duration;
 
-    use tracker_common::abi::Role;
+    use tracker_common::abi::{CookieMode, Mode, Role};
 
     use super::*;
     use crate::{
@@ -99,6 +114,9 @@ mod tests {
         new.tracking.pickup = PickupChoice::Grace;
         new.tracking.time_wait_limit = 1;
         new.tracking.liberal = true;
+        new.mode = Mode::Enforce;
+        new.defence.cookies = CookieMode::Always;
+        new.defence.source_limit = 7;
         assert_eq!(
             merge(&loaded(), new.clone()),
             Reloaded {
@@ -116,6 +134,7 @@ mod tests {
         new.capacity = 1;
         new.half_open_limit += 1;
         new.tracking.checksum = true;
+        new.defence.manage_sysctls = false;
         let reloaded = merge(&loaded(), new);
         assert_eq!(reloaded.config, loaded());
         assert_eq!(
@@ -126,6 +145,7 @@ mod tests {
                 "table.capacity",
                 "table.half_open_limit",
                 "tracking.tcp_checksum",
+                "defence.manage_sysctls",
             ]
         );
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Deserializer, de::Error as _};
-use tracker_common::abi::SYN_ACK_RETRIES;
+use tracker_common::abi::{Mode, SYN_ACK_RETRIES};
 
 use super::{
     Adaptive,
@@ -73,7 +73,8 @@ impl<'de> Deserialize<'de> for Grace {
 }
 
 impl Tracking {
-    /// Fills in the defaults and checks what several keys say together.
+    /// Fills in the defaults and checks what several keys say together. `pickup`
+    /// is the flag, which wins over the key.
     ///
     /// # Errors
     ///
@@ -81,6 +82,7 @@ impl Tracking {
     pub(super) fn check(
         &self,
         pickup: Option<PickupChoice>,
+        mode: Mode,
         capacity: u32,
         interfaces: &[String],
     ) -> Result<super::Tracking> {
@@ -104,7 +106,12 @@ impl Tracking {
             checksum || self.tcp_checksum_force.is_empty(),
             "tracking.tcp_checksum_force has no effect without tracking.tcp_checksum = true"
         );
-        let pickup = pickup.or(self.pickup).unwrap_or(PickupChoice::Loose);
+        let by_mode = match mode {
+            Mode::Observe => PickupChoice::Loose,
+            // A flood of ACKs must not open flows for ever.
+            Mode::Enforce => PickupChoice::Grace,
+        };
+        let pickup = pickup.or(self.pickup).unwrap_or(by_mode);
         Ok(super::Tracking {
             pickup,
             pickup_grace: self.pickup_grace.as_ref().map_or(GRACE, |grace| grace.0),
@@ -144,7 +151,9 @@ mod tests {
         let text = format!("[tracking]\n{text}\n");
         match file::parse(&text, Path::new("t.toml")) {
             Ok(file) => {
-                let checked = file.tracking.check(None, 1000, &["eth0".to_owned()]);
+                let checked = file
+                    .tracking
+                    .check(None, Mode::Observe, 1000, &["eth0".to_owned()]);
                 checked.unwrap_err().to_string()
             }
             Err(error) => error.to_string(),
@@ -155,8 +164,22 @@ mod tests {
         let text = format!("[tracking]\n{text}\n");
         let file = file::parse(&text, Path::new("t.toml")).unwrap();
         file.tracking
-            .check(flag, 1000, &["eth0".to_owned()])
+            .check(flag, Mode::Observe, 1000, &["eth0".to_owned()])
             .unwrap()
+    }
+
+    #[test]
+    fn who_enforces_takes_old_connections_up_for_a_while_only() {
+        let pickup = |text| {
+            let file = file::parse(text, Path::new("t.toml")).unwrap();
+            let checked = file.tracking.check(None, Mode::Enforce, 1000, &[]);
+            checked.unwrap().pickup
+        };
+        assert_eq!(pickup(""), PickupChoice::Grace);
+        assert_eq!(
+            pickup("[tracking]\npickup = \"loose\"\n"),
+            PickupChoice::Loose
+        );
     }
 
     #[test]

@@ -7,8 +7,9 @@
 //! | `active` | the tracker of a running agent: load, attach, adopt, end |
 //! | `attach`, `nic` | the hooks on an interface, and what is asked of it |
 //! | `pins`, `pinned`, `unload` | the pin directory: holding, reading, removing it |
-//! | `upkeep` | what the agent does by itself, written down there |
-//! | `tables`, `beside`, `batch`, `ring` | typed access to the maps |
+//! | `upkeep`, `notes`, `floods` | what the agent does by itself, written down there |
+//! | `sysctl` | sysctls that are changed for a time, and what they were |
+//! | `tables`, `beside`, `defended`, `batch`, `ring` | typed access to the maps |
 //! | `reap` | removal of flows by the kernel's judgement |
 //! | `trial` | the loaded programs in the hands of tests |
 //! | `sys` | system calls that aya does not offer |
@@ -17,18 +18,22 @@ mod active;
 mod attach;
 mod batch;
 mod beside;
+mod defended;
 mod error;
 mod facts;
 mod features;
+mod floods;
 mod load;
 mod log;
 mod names;
 mod nic;
+mod notes;
 mod pinned;
 mod pins;
 mod reap;
 mod ring;
 mod sys;
+mod sysctl;
 mod tables;
 mod trial;
 mod unload;
@@ -41,12 +46,15 @@ pub use self::{
     error::{Error, Result},
     facts::{MapFacts, ProgramFacts},
     features::{Kernel, check as check_features},
+    floods::Floods,
     load::{LoadOptions, objects},
     log::ProgramLog,
-    nic::{Nic, index_of, name_of, names as interface_names},
+    nic::{HiddenTags, Nic, hidden_tags, index_of, name_of, names as interface_names},
+    notes::{CookieNote, Corrections},
     pinned::Pinned,
     reap::ReapTotals,
     ring::EventRing,
+    sysctl::{Change, HostTcp, Managed, Sysctls},
     tables::Tables,
     trial::{Loaded, Place, Ran, Run, load_for_bench, load_for_test},
     unload::{Unloaded, unload},

@@ -41,12 +41,22 @@ pub const HISTORY: &str = "HISTORY";
 pub const REFUSALS: &str = "REFUSALS";
 /// SYNs that passed on live flows.
 pub const PENDING_SYNS: &str = "PENDING_SYNS";
+/// Sockets that accept connections.
+pub const LISTENERS: &str = "LISTENERS";
+/// Half-open flows by listener and by source prefix.
+pub const SHARES: &str = "SHARES";
+/// Sources that lately completed a handshake.
+pub const PROVED: &str = "PROVED";
+/// The sketch of SYN-ACKs by address.
+pub const ANSWERS: &str = "ANSWERS";
+/// Banned prefixes.
+pub const BANS: &str = "BANS";
 /// The clock of tests.
 pub const TEST_CLOCK: &str = "TEST_CLOCK";
 
 /// Every map that outlives its programs, pinned under its own name. Read-only
 /// data is not among them: each program has its own.
-pub const MAPS: [&str; 18] = [
+pub const MAPS: [&str; 23] = [
     FLOWS_V4,
     FLOWS_V6,
     LIVE,
@@ -64,6 +74,11 @@ pub const MAPS: [&str; 18] = [
     HISTORY,
     REFUSALS,
     PENDING_SYNS,
+    LISTENERS,
+    SHARES,
+    PROVED,
+    ANSWERS,
+    BANS,
     TEST_CLOCK,
 ];
 

@@ -5,7 +5,7 @@
 //! mounted.
 
 use std::{
-    io, mem,
+    fmt, fs, io, mem,
     os::fd::{AsRawFd, FromRawFd, OwnedFd},
 };
 
@@ -18,6 +18,9 @@ const ETHTOOL_GFLAGS: u32 = 0x25;
 /// The interface takes the VLAN tag out of a frame it receives and hands it
 /// over beside the frame (`ETH_FLAG_RXVLAN`).
 const ETH_FLAG_RXVLAN: u32 = 1 << 8;
+/// The VLAN devices of this thread's network namespace; absent where the kernel
+/// has none.
+const VLAN_DEVICES: &str = "/proc/thread-self/net/vlan/config";
 /// Answers which driver an interface has (`ETHTOOL_GDRVINFO`).
 const ETHTOOL_GDRVINFO: u32 = 0x03;
 
@@ -82,6 +85,66 @@ impl Nic {
             partial_checksums: partial_checksums(loopback, &driver),
         })
     }
+}
+
+/// An interface whose frames hide their VLAN tags from the programs, while VLAN
+/// devices receive them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HiddenTags {
+    /// The interface.
+    pub interface: String,
+    /// The VLAN devices on it.
+    pub devices: Vec<String>,
+    /// It is a veth, which hands over what its other end has done.
+    veth: bool,
+}
+
+impl fmt::Display for HiddenTags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (interface, devices) = (&self.interface, self.devices.join(", "));
+        write!(
+            f,
+            "{interface} takes VLAN tags out of frames before the programs see them, and {devices} \
+             receives those frames: a SYN would be answered without its tag"
+        )?;
+        if self.veth {
+            f.write_str("; on a veth nothing can be done about it here")
+        } else {
+            write!(f, "; `ethtool -K {interface} rxvlan off` mends it")
+        }
+    }
+}
+
+/// What hides VLAN tags on the interface `name`; `None` where nothing does, where
+/// no VLAN device would miss them, and where there is no such interface.
+#[must_use]
+pub fn hidden_tags(name: &str) -> Option<HiddenTags> {
+    let list = fs::read_to_string(VLAN_DEVICES).ok()?;
+    let devices = vlan_devices(&list, name);
+    if devices.is_empty() {
+        return None;
+    }
+    let socket = socket().ok()?;
+    let driver = driver(&socket, name).unwrap_or_default();
+    strips_tags(&socket, name, &driver).then(|| HiddenTags {
+        interface: name.to_owned(),
+        devices,
+        veth: driver.name == "veth",
+    })
+}
+
+/// The VLAN devices on the interface `name` by the kernel's list (net/8021q/
+/// vlanproc.c, `vlan_seq_show`): `eth0.10  | 10  | eth0` behind two lines of
+/// headers.
+fn vlan_devices(list: &str, name: &str) -> Vec<String> {
+    list.lines()
+        .skip(2)
+        .filter_map(|line| {
+            let mut fields = line.split('|').map(str::trim);
+            let device = fields.next()?;
+            (fields.nth(1)? == name).then(|| device.to_owned())
+        })
+        .collect()
 }
 
 /// Index of the interface `name`, `None` when there is none.
@@ -317,6 +380,35 @@ mod tests {
         ] {
             assert!(!whole(name, bus), "{name}");
         }
+    }
+
+    #[test]
+    fn vlan_devices_are_found_by_what_they_sit_on() {
+        let list = "VLAN Dev name\t | VLAN ID\n\
+                    Name-Type: VLAN_NAME_TYPE_RAW_PLUS_VID_NO_PAD\n\
+                    eth0.10        | 10  | eth0\n\
+                    guests         | 7  | eth1\n\
+                    eth0.11        | 11  | eth0\n";
+        assert_eq!(vlan_devices(list, "eth0"), ["eth0.10", "eth0.11"]);
+        assert_eq!(vlan_devices(list, "eth1"), ["guests"]);
+        assert!(vlan_devices(list, "eth").is_empty());
+        assert!(vlan_devices("", "eth0").is_empty());
+        assert_eq!(hidden_tags("lo"), None);
+    }
+
+    #[test]
+    fn who_hides_tags_is_told_the_command_that_mends_it() {
+        let hidden = |veth| HiddenTags {
+            interface: "eth0".to_owned(),
+            devices: vec!["eth0.10".to_owned()],
+            veth,
+        };
+        assert!(
+            hidden(false)
+                .to_string()
+                .contains("`ethtool -K eth0 rxvlan off`")
+        );
+        assert!(!hidden(true).to_string().contains("ethtool"));
     }
 
     #[test]

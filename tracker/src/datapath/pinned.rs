@@ -16,8 +16,12 @@ use tracker_common::abi::{Cause, Family, Key};
 use super::{
     error::{Error, Result},
     facts::{MapFacts, ProgramFacts},
-    names, pins,
+    floods::Floods,
+    names,
+    notes::{CookieNote, Corrections},
+    pins,
     reap::{self, ReapTotals},
+    sysctl::Sysctls,
     tables::Tables,
     upkeep::{self, Upkeep},
 };
@@ -90,6 +94,58 @@ impl Pinned {
     #[must_use]
     pub fn upkeep(&self) -> Option<Upkeep> {
         upkeep::read(&self.dir)
+    }
+
+    /// What recounts have corrected since the maps were made.
+    #[must_use]
+    pub fn corrections(&self) -> Corrections {
+        Corrections::read(&self.dir)
+    }
+
+    /// Writes down what recounts have corrected.
+    ///
+    /// # Errors
+    ///
+    /// The pin directory cannot be written.
+    pub fn set_corrections(&self, corrections: Corrections) -> Result<()> {
+        corrections.write(&self.dir)
+    }
+
+    /// What the agent, or the last one, does with SYN cookies; `None` where none
+    /// has written it down.
+    #[must_use]
+    pub fn cookies(&self) -> Option<CookieNote> {
+        CookieNote::read(&self.dir)
+    }
+
+    /// Writes down what the agent does with SYN cookies.
+    ///
+    /// # Errors
+    ///
+    /// The pin directory cannot be written.
+    pub fn set_cookies(&self, note: CookieNote) -> Result<()> {
+        note.write(&self.dir)
+    }
+
+    /// The sysctls that the tracker changes, with what they were before.
+    #[must_use]
+    pub fn sysctls(&self) -> Sysctls {
+        Sysctls::of(&self.dir)
+    }
+
+    /// What agents have seen of floods since the maps were made.
+    #[must_use]
+    pub fn floods(&self) -> Floods {
+        Floods::read(&self.dir)
+    }
+
+    /// Writes down what was seen of floods. Only the agent does.
+    ///
+    /// # Errors
+    ///
+    /// The pin directory cannot be written.
+    pub fn set_floods(&self, floods: Floods) -> Result<()> {
+        floods.write(&self.dir)
     }
 
     /// What the kernel knows about the programs.

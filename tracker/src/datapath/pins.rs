@@ -11,12 +11,17 @@
 //! | `link_xdp_N`, `link_tcx_N` | what is attached to the interface with index N |
 //! | `xdp_mode_N` | symbolic link to `native` or `generic` |
 //! | `upkeep` | symbolic link that tells what the agent does by itself |
+//! | `sysctl_NAME` | symbolic link to `from-VALUE`: what net.ipv4.NAME was before |
+//! | `recount` | symbolic link that tells what recounts have corrected |
+//! | `cookies` | symbolic link that tells about SYN cookies |
+//! | `floods` | symbolic link that tells what was seen of floods |
 
 use std::{
     fs::{self, DirBuilder, File, Permissions, TryLockError},
     io,
     os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, symlink},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use nix::{
@@ -187,14 +192,14 @@ impl PinDir {
     /// Something cannot be removed; the rest is.
     pub fn destroy(mut self) -> Result<()> {
         self.provisional = false;
-        unload::dismantle(&self.path).map(drop)
+        unload::dismantle(&self.path, Duration::ZERO).map(drop)
     }
 }
 
 impl Drop for PinDir {
     fn drop(&mut self) {
         if self.provisional
-            && let Err(error) = unload::dismantle(&self.path)
+            && let Err(error) = unload::dismantle(&self.path, Duration::ZERO)
         {
             tracing::error!(
                 "cannot clean up {} after the failed start, `tracker unload` does: {:#}",

@@ -19,6 +19,7 @@ use tracker_common::{
 
 use super::{
     batch::FlowReader,
+    defended::Defended,
     error::{Error, Result},
     names,
     ring::EventRing,
@@ -42,6 +43,7 @@ pub struct Tables {
     candidates: Map,
     pub(super) history: Map,
     pub(super) refusals: Map,
+    pub(super) defended: Defended,
     live: Mutex<Map>,
     interfaces: Mutex<Map>,
     zones: Mutex<Map>,
@@ -65,6 +67,7 @@ impl Tables {
             candidates: map(names::CANDIDATES)?,
             history: map(names::HISTORY)?,
             refusals: map(names::REFUSALS)?,
+            defended: Defended::collect(&mut map)?,
             live: Mutex::new(map(names::LIVE)?),
             interfaces: Mutex::new(map(names::INTERFACES)?),
             zones: Mutex::new(map(names::ZONES)?),
@@ -263,7 +266,7 @@ impl Tables {
     ///
     /// The map cannot be written.
     pub fn clear_interface(&self, ifindex: u32) -> Result<()> {
-        delete(&self.interfaces, names::INTERFACES, &ifindex)
+        delete::<_, Interface>(&self.interfaces, names::INTERFACES, &ifindex)
     }
 
     /// The configured zones.
@@ -294,7 +297,7 @@ impl Tables {
     ///
     /// The map cannot be written.
     pub fn clear_zone(&self, key: &ZoneKey) -> Result<()> {
-        delete(&self.zones, names::ZONES, key)
+        delete::<_, u32>(&self.zones, names::ZONES, key)
     }
 
     /// Sets the clock of a tracker that was loaded with the test clock, ns of
@@ -373,11 +376,11 @@ impl Tables {
 
 /// A map's lock; what a panicking thread left behind is a whole element, since
 /// each write is one call.
-fn lock(map: &Mutex<Map>) -> MutexGuard<'_, Map> {
+pub(super) fn lock(map: &Mutex<Map>) -> MutexGuard<'_, Map> {
     map.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn opening(map: &'static str) -> impl Fn(MapError) -> Error {
+pub(super) fn opening(map: &'static str) -> impl Fn(MapError) -> Error {
     move |source| Error::Map {
         action: "open",
         map,
@@ -385,7 +388,7 @@ fn opening(map: &'static str) -> impl Fn(MapError) -> Error {
     }
 }
 
-fn reading(map: &'static str) -> impl Fn(MapError) -> Error {
+pub(super) fn reading(map: &'static str) -> impl Fn(MapError) -> Error {
     move |source| Error::Map {
         action: "read",
         map,
@@ -393,7 +396,7 @@ fn reading(map: &'static str) -> impl Fn(MapError) -> Error {
     }
 }
 
-fn writing(map: &'static str) -> impl Fn(MapError) -> Error {
+pub(super) fn writing(map: &'static str) -> impl Fn(MapError) -> Error {
     move |source| Error::Map {
         action: "write",
         map,
@@ -401,11 +404,11 @@ fn writing(map: &'static str) -> impl Fn(MapError) -> Error {
     }
 }
 
-fn array<'a, V: Pod>(map: &'a Map, name: &'static str) -> Result<Array<&'a MapData, V>> {
+pub(super) fn array<'a, V: Pod>(map: &'a Map, name: &'static str) -> Result<Array<&'a MapData, V>> {
     Array::try_from(map).map_err(opening(name))
 }
 
-fn hash<'a, K: Pod, V: Pod>(
+pub(super) fn hash<'a, K: Pod, V: Pod>(
     map: &'a Map,
     name: &'static str,
 ) -> Result<HashMap<&'a MapData, K, V>> {
@@ -418,7 +421,7 @@ fn set<V: Pod>(map: &Mutex<Map>, name: &'static str, value: &V) -> Result<()> {
     array.set(0, value, 0).map_err(writing(name))
 }
 
-fn insert<K: Pod, V: Pod>(map: &Mutex<Map>, name: &'static str, key: &K, value: &V) -> Result<()> {
+pub(super) fn insert<K: Pod, V: Pod>(map: &Mutex<Map>, name: &'static str, key: &K, value: &V) -> Result<()> {
     let mut map = lock(map);
     let mut hash: HashMap<&mut MapData, K, V> =
         HashMap::try_from(&mut *map).map_err(opening(name))?;
@@ -426,23 +429,22 @@ fn insert<K: Pod, V: Pod>(map: &Mutex<Map>, name: &'static str, key: &K, value: 
 }
 
 /// Deletes an element; one that is not there is as good as deleted.
-fn delete<K: Pod>(map: &Mutex<Map>, name: &'static str, key: &K) -> Result<()> {
+pub(super) fn delete<K: Pod, V: Pod>(map: &Mutex<Map>, name: &'static str, key: &K) -> Result<()> {
     let mut map = lock(map);
-    let result = match name {
-        names::INTERFACES => HashMap::<&mut MapData, K, Interface>::try_from(&mut *map)
-            .and_then(|mut map| map.remove(key)),
-        _ => {
-            HashMap::<&mut MapData, K, u32>::try_from(&mut *map).and_then(|mut map| map.remove(key))
-        }
-    };
-    match result {
-        Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
-        Err(MapError::SyscallError(error))
-            if error.io_error.raw_os_error() == Some(libc::ENOENT) =>
-        {
-            Ok(())
-        }
-        Err(source) => Err(writing(name)(source)),
+    let removed =
+        HashMap::<&mut MapData, K, V>::try_from(&mut *map).and_then(|mut map| map.remove(key));
+    match removed {
+        Err(error) if !is_missing(&error) => Err(writing(name)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Whether an element that was to be deleted was not there.
+pub(super) fn is_missing(error: &MapError) -> bool {
+    match error {
+        MapError::KeyNotFound => true,
+        MapError::SyscallError(error) => error.io_error.raw_os_error() == Some(libc::ENOENT),
+        _ => false,
     }
 }
 
@@ -451,6 +453,7 @@ fn data<'a>(map: &'a Map, name: &'static str) -> Result<&'a MapData> {
     if let Map::Array(data)
     | Map::HashMap(data)
     | Map::LruHashMap(data)
+    | Map::LpmTrie(data)
     | Map::PerCpuArray(data)
     | Map::RingBuf(data) = map
     {

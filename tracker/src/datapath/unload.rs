@@ -1,6 +1,6 @@
 //! Removes a tracker from the kernel: detaches its links and removes its pins.
 
-use std::{fs, io, os::fd::AsFd, path::Path};
+use std::{fs, io, os::fd::AsFd, path::Path, thread, time::Duration};
 
 use aya::programs::{
     TcAttachType,
@@ -14,7 +14,12 @@ use super::{
     names, nic,
     pins::{self, io as io_error},
     sys,
+    sysctl::{self, Change, Managed, Sysctls},
 };
+
+/// How long [`unload`] waits for cookies in flight: their ACKs are decoded by
+/// sysctls that it then sets back.
+const DRAIN: Duration = Duration::from_secs(3);
 
 /// What [`unload`] removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,6 +34,8 @@ pub struct Unloaded {
     pub programs: usize,
     /// Maps whose pins were removed.
     pub maps: usize,
+    /// Sysctls that were set back.
+    pub sysctls: Vec<Change>,
 }
 
 /// Removes the tracker that is pinned at `dir`, whatever its layout.
@@ -51,12 +58,14 @@ pub fn unload(dir: &Path) -> Result<Unloaded> {
             dir: dir.to_owned(),
         });
     }
-    dismantle(dir)
+    let cookies = Sysctls::of(dir).original(Managed::SynCookies).is_some();
+    dismantle(dir, if cookies { DRAIN } else { Duration::ZERO })
 }
 
 /// Detaches and removes everything in `dir`, and `dir`. The caller holds its
-/// lock. What cannot be removed does not keep the rest.
-pub(super) fn dismantle(dir: &Path) -> Result<Unloaded> {
+/// lock. What cannot be removed does not keep the rest. `drain` passes between the
+/// detaching and the restoring of sysctls.
+pub(super) fn dismantle(dir: &Path, drain: Duration) -> Result<Unloaded> {
     let mut removed = Unloaded {
         layout: pins::layout(dir)?.unwrap_or_default(),
         ..Unloaded::default()
@@ -75,12 +84,30 @@ pub(super) fn dismantle(dir: &Path) -> Result<Unloaded> {
     // What carries packets goes first; what tells that this is a tracker's
     // goes last, so that another attempt finds its way.
     entries.sort_by_key(|name| match name.as_str() {
-        pins::LAYOUT => 2,
+        pins::LAYOUT => 3,
         name if name.starts_with("link_") => 0,
-        _ => 1,
+        name if name.starts_with(sysctl::RECORD) => 1,
+        _ => 2,
     });
+    let sysctls = Sysctls::of(dir);
+    let mut drain = Some(drain);
     for name in entries {
         let path = dir.join(&name);
+        if let Some(sysctl) = Sysctls::of_record(&name) {
+            thread::sleep(drain.take().unwrap_or_default());
+            if here {
+                let restored = sysctls.restore(sysctl);
+                attempt(restored.map(|change| removed.sysctls.extend(change)));
+                continue;
+            }
+            tracing::warn!(
+                "net.ipv4.{} stays {} in the network namespace of that tracker, which is not this \
+                 one; it was {} before",
+                sysctl.name(),
+                Managed::WANTED,
+                sysctls.original(sysctl).unwrap_or_default()
+            );
+        }
         if name.starts_with("link_") {
             if attempt(remove_link(&path)) {
                 removed.links += 1;

@@ -45,10 +45,7 @@ impl Upkeep {
     /// `None` where `text` was not written by [`Upkeep::to_text`]. Words that it
     /// does not know are left out.
     fn from_text(text: &str) -> Option<Self> {
-        let value = |key: &str| {
-            text.split(' ')
-                .find_map(|word| word.strip_prefix(key)?.strip_prefix('='))
-        };
+        let value = |key: &str| word(text, key);
         let percent = |key| value(key)?.parse().ok();
         Some(Self {
             hooks_since_ns: value("hooks_since")?.parse().ok()?,
@@ -69,10 +66,21 @@ pub(super) fn read(dir: &Path) -> Option<Upkeep> {
 
 /// Writes it down in `dir`, in place of what stands there.
 pub(super) fn write(dir: &Path, upkeep: Upkeep) -> Result<()> {
-    let (new, path) = (dir.join("upkeep_new"), dir.join(UPKEEP));
+    replace(dir, UPKEEP, &upkeep.to_text())
+}
+
+/// Writes `text` down in `dir` under `name`, in place of what stands there.
+pub(super) fn replace(dir: &Path, name: &str, text: &str) -> Result<()> {
+    let (new, path) = (dir.join(format!("{name}_new")), dir.join(name));
     pins::remove(&new)?;
-    pins::link(&new, &upkeep.to_text())?;
+    pins::link(&new, text)?;
     fs::rename(&new, &path).map_err(io("replace", &path))
+}
+
+/// The value behind `key=` among the words of `text`.
+pub(super) fn word<'a>(text: &'a str, key: &str) -> Option<&'a str> {
+    text.split(' ')
+        .find_map(|word| word.strip_prefix(key)?.strip_prefix('='))
 }
 
 #[cfg(test)]

@@ -1,0 +1,222 @@
+//! Which defences the programs are told to use.
+
+use tracker_common::abi::{CookieMode, Live, Mode, Role, defence_flags};
+use tracker_common::tcp::Options;
+
+use crate::{
+    config::{Config, Defence},
+    datapath::HostTcp,
+};
+
+/// What of the defence does not follow from the configuration alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// What this host's TCP does.
+    pub host: HostTcp,
+    /// SYNs are answered with cookies.
+    pub answering: bool,
+    /// Cookies may be out.
+    pub checking: bool,
+    /// Somebody is banned.
+    pub bans: bool,
+}
+
+impl Facts {
+    /// As an earlier agent, or none, left them.
+    pub const fn of(live: &Live, host: HostTcp) -> Self {
+        Self {
+            host,
+            answering: live.defence & defence_flags::ANSWER != 0,
+            checking: live.defence & defence_flags::CHECK != 0,
+            bans: live.defence & defence_flags::BANS != 0,
+        }
+    }
+}
+
+/// Whether cookies are ever sent under this configuration.
+pub fn may_answer(config: &Config) -> bool {
+    config.mode == Mode::Enforce && config.role == Role::Host && wants_cookies(&config.defence)
+}
+
+/// Whether some listener is to have them.
+fn wants_cookies(defence: &Defence) -> bool {
+    defence.cookies != CookieMode::Never
+        || defence
+            .listeners
+            .iter()
+            .any(|rule| rule.cookies != CookieMode::Never)
+}
+
+/// Whether a SYN may be answered with a cookie at any moment, whatever the number
+/// of half-open flows: at the limit of a listener or a source; at any limit, where
+/// the kernel always gives one.
+///
+/// Then an ACK of no flow must be looked at at any moment, too.
+const fn answers_at_limits(defence: &Defence, host: HostTcp) -> bool {
+    host.syncookies == 2
+        || (host.syncookies != 0 && (defence.listener_limit != 0 || defence.source_limit != 0))
+}
+
+/// [`Live::defence`].
+pub fn bits(config: &Config, facts: Facts) -> u8 {
+    let Facts {
+        host,
+        answering,
+        checking,
+        bans,
+    } = facts;
+    let cookies = may_answer(config);
+    let at_limits = cookies && answers_at_limits(&config.defence, host);
+    [
+        (defence_flags::ANSWER, cookies && answering),
+        (defence_flags::CHECK, checking || at_limits),
+        (defence_flags::OPTIONS, cookies && host.timestamps == 2),
+        (defence_flags::LEARN, cookies),
+        (defence_flags::AT_LIMIT, cookies && host.syncookies != 0),
+        (defence_flags::BANS, bans),
+        (defence_flags::FULL_DROPS, config.defence.full_drops),
+        (defence_flags::ECN, cookies && host.ecn),
+    ]
+    .into_iter()
+    .fold(
+        0,
+        |bits, (bit, is_set)| if is_set { bits | bit } else { bits },
+    )
+}
+
+/// [`Live::offers`].
+pub const fn offers(host: HostTcp) -> u8 {
+    let mut bits = Options::MSS;
+    if host.timestamps != 0 {
+        bits |= Options::TIMESTAMPS;
+    }
+    if host.sack {
+        bits |= Options::SACK_PERMITTED;
+    }
+    if host.scaling {
+        bits |= Options::SCALE;
+    }
+    bits
+}
+
+#[cfg(test)]
+pub mod tests {
+    use tracker_common::abi::defence_flags::{
+        ANSWER, AT_LIMIT, BANS, CHECK, ECN, FULL_DROPS, LEARN, OPTIONS,
+    };
+
+    use super::*;
+    use crate::{
+        cli::RunArgs,
+        config::{File, ListenerRule, System, check},
+    };
+
+    /// Linux's defaults.
+    pub const HOST: HostTcp = HostTcp {
+        timestamps: 1,
+        syncookies: 1,
+        sack: true,
+        scaling: true,
+        ecn: true,
+        scale: 7,
+    };
+
+    /// The defaults, enforced.
+    pub fn enforcing() -> Config {
+        let system = System {
+            interfaces: vec!["eth0".to_owned()],
+            default_routes: vec!["eth0".to_owned()],
+        };
+        Config {
+            mode: Mode::Enforce,
+            ..check(&File::default(), &RunArgs::default(), &system).unwrap()
+        }
+    }
+
+    const QUIET: Facts = Facts {
+        host: HOST,
+        answering: false,
+        checking: false,
+        bans: false,
+    };
+
+    #[test]
+    fn who_enforces_on_a_host_learns_and_may_answer_at_limits() {
+        let config = enforcing();
+        assert_eq!(bits(&config, QUIET), LEARN | AT_LIMIT | ECN);
+        let host = HostTcp {
+            timestamps: 2,
+            ecn: false,
+            ..HOST
+        };
+        assert_eq!(
+            bits(&config, Facts { host, ..QUIET }),
+            LEARN | AT_LIMIT | OPTIONS
+        );
+        let on = Facts {
+            answering: true,
+            checking: true,
+            ..QUIET
+        };
+        assert_eq!(bits(&config, on), ANSWER | CHECK | LEARN | AT_LIMIT | ECN);
+    }
+
+    #[test]
+    fn who_observes_or_routes_or_wants_none_sends_none() {
+        let on = Facts {
+            answering: true,
+            bans: true,
+            ..QUIET
+        };
+        let observing = Config {
+            mode: Mode::Observe,
+            ..enforcing()
+        };
+        assert_eq!(bits(&observing, on), BANS);
+        let gateway = Config {
+            role: Role::Gateway,
+            ..enforcing()
+        };
+        assert_eq!(bits(&gateway, on), BANS);
+        let mut never = enforcing();
+        never.defence.cookies = CookieMode::Never;
+        never.defence.full_drops = true;
+        assert_eq!(bits(&never, on), BANS | FULL_DROPS);
+        never.defence.listeners.push(ListenerRule {
+            address: "192.0.2.1".parse().unwrap(),
+            port: 80,
+            cookies: CookieMode::Always,
+        });
+        assert_eq!(bits(&never, on) & (LEARN | ANSWER), LEARN | ANSWER);
+    }
+
+    /// A cookie that is sent at a limit comes back in a moment.
+    #[test]
+    fn acks_are_looked_at_wherever_a_limit_may_bring_a_cookie() {
+        let mut config = enforcing();
+        let kernel = |syncookies| Facts {
+            host: HostTcp { syncookies, ..HOST },
+            ..QUIET
+        };
+        assert_eq!(bits(&config, kernel(1)) & CHECK, 0);
+        assert_eq!(bits(&config, kernel(2)) & CHECK, CHECK);
+        config.defence.source_limit = 5;
+        assert_eq!(bits(&config, kernel(1)) & CHECK, CHECK);
+        assert_eq!(bits(&config, kernel(0)) & (CHECK | AT_LIMIT), 0);
+    }
+
+    #[test]
+    fn only_what_the_host_agrees_to_is_offered() {
+        assert_eq!(
+            offers(HOST),
+            Options::MSS | Options::TIMESTAMPS | Options::SACK_PERMITTED | Options::SCALE
+        );
+        let host = HostTcp {
+            timestamps: 0,
+            sack: false,
+            scaling: false,
+            ..HOST
+        };
+        assert_eq!(offers(host), Options::MSS);
+    }
+}
