@@ -135,12 +135,13 @@ fn reap(bench: &Bench, clock: &AtomicU64, stop: &AtomicBool) -> [ReapTotals; 2] 
 /// Checks that the counters tell what is there.
 fn check(bench: &Bench) {
     let gauge = |gauge| bench.gauge(gauge).unwrap();
-    let (mut half_open, mut pickups) = (0, 0);
+    let (mut half_open, mut calling, mut pickups) = (0, 0, 0);
     for (family, elements) in [(Family::V4, Gauge::FlowsV4), (Family::V6, Gauge::FlowsV6)] {
         let flows = bench.flows(family).unwrap();
         for (key, flow) in &flows {
             assert_eq!(flow.tag, key.tag(family), "{flow:?} is under another's key");
-            half_open += u64::from(flow.has(held::HALF_OPEN));
+            half_open += u64::from(flow.has(held::COUNTED));
+            calling += u64::from(flow.has(held::HALF_OPEN) && !flow.has(held::COUNTED));
             pickups += u64::from(flow.has(held::PICKUP));
         }
         // An element that is nobody's is in the gauge, and not among the flows.
@@ -151,6 +152,7 @@ fn check(bench: &Bench) {
         );
     }
     assert_eq!(gauge(Gauge::HalfOpen), half_open, "half-open reservations");
+    assert_eq!(gauge(Gauge::Calling), calling, "half-open flows of local clients");
     assert_eq!(
         gauge(Gauge::Pickup),
         pickups,

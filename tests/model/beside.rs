@@ -161,7 +161,7 @@ impl Beside {
             Admission::Open(opening) => opening,
         };
         let initiator = match opening {
-            Opening::Handshake => from,
+            Opening::Handshake | Opening::Calling | Opening::Cookie => from,
             // Who answers is the responder.
             Opening::Answered => from ^ 1,
             // Of a flow met in mid-life it is a guess.
@@ -178,6 +178,7 @@ impl Beside {
             opening == Opening::Pickup,
             usize::from(initiator != from),
             &context,
+            live,
             &mut outcome,
         );
         self.keep(flow);

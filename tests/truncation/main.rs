@@ -13,7 +13,7 @@ use tracker_common::{
     abi::{Family, Gauge, Live},
     parse::{self, Packet},
     reason::Reason,
-    tcp::{Admission, admit},
+    tcp::{Admission, Limit, admit},
 };
 use tracker_tests::program::{
     bench::{Bench, Origin, live},
@@ -59,6 +59,7 @@ fn nothing_opens() -> Live {
     Live {
         half_open_limit: 0,
         pickup_limit: 0,
+        capacity: 0,
         ..live()
     }
 }
@@ -272,7 +273,11 @@ fn reason_of(frame: &[u8], origin: Origin) -> Reason {
         Err(reason) => reason,
         Ok(()) if packet.quoted != 0 => Reason::IcmpUnrelated,
         Ok(()) => match admit(&packet.segment, origin.is_local(), &nothing_opens()) {
-            Admission::Open(opening) => opening.refusal(),
+            Admission::Open(opening) => {
+                let live = nothing_opens();
+                let (limit, _) = Limit::on(opening.reservation(&live), &live);
+                limit.reason(&live)
+            }
             Admission::Leave(reason) => reason,
         },
     }

@@ -311,7 +311,7 @@ impl<'a> Stage<'a> {
     }
 
     /// Configures something.
-    pub fn configure(&mut self, change: fn(&mut Live, gauges: [u64; 5])) -> Result<()> {
+    pub fn configure(&mut self, change: fn(&mut Live, gauges: [u64; Gauge::COUNT as usize])) -> Result<()> {
         let mut live = live();
         change(&mut live, self.bench.loaded.gauges()?);
         Ok(self.bench.loaded.set_live(&live)?)

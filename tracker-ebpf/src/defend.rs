@@ -8,14 +8,8 @@ use tracker_common::{
 };
 
 use crate::{
-    atomic::fetch_add,
-    bans, clock, cookie,
-    frame::Ingress,
-    gauge, globals, listeners,
-    maps::LIVE,
-    scratch::Scratch,
-    shares, table,
-    track::{Seen, create},
+    atomic::fetch_add, bans, clock, cookie, gauge, globals, listeners, maps::LIVE,
+    scratch::Scratch, shares, table, track::create,
 };
 
 /// Whether there is anything to defend with.
@@ -30,44 +24,49 @@ pub fn defends() -> bool {
         .is_some_and(|live| live.mode == Mode::Enforce as u8 && live.defence & ANY != 0)
 }
 
-/// Deals with the packet in `scratch`. Gives its reason; `None` if it is to meet
-/// its flow.
+/// What is to become of a packet.
+pub enum Fate {
+    /// It leaves with this reason.
+    Leave(Reason),
+    /// It is a SYN to be answered with a cookie, if that can be.
+    Answer,
+    /// It meets its flow.
+    Meet,
+}
+
+/// Looks at the packet in `scratch` before it meets its flow.
 #[inline(always)]
-pub fn defend(
-    seen: &Seen,
-    frame: &Ingress<'_>,
-    scratch: &mut Scratch,
-    live: &Live,
-) -> Option<Reason> {
+pub fn defend(scratch: &mut Scratch, live: &Live) -> Fate {
     scratch.returned = 0;
     let flags = scratch.packet.segment.flags;
     // What this host sends to itself is nobody's attack.
     if scratch.local != 0 || flags.has(Flags::RST) {
-        return None;
+        return Fate::Meet;
     }
     let family = scratch.packet.family();
     // A packet of a flow is judged by that.
     if table::find(family, &scratch.event.key).is_some() {
-        return None;
+        return Fate::Meet;
     }
     if live.defence & defence_flags::BANS != 0
         && bans::refuse(&scratch.packet, scratch.event.time_ns)
     {
-        return Some(Reason::Banned);
+        return Fate::Leave(Reason::Banned);
     }
     if globals::gateway() {
-        return None;
+        return Fate::Meet;
     }
     if scratch.packet.segment.is_syn() {
-        if !wants_cookie(scratch, family, live) {
-            return None;
-        }
-        return cookie::answer(seen.context, frame, scratch, live);
+        return if wants_cookie(scratch, family, live) {
+            Fate::Answer
+        } else {
+            Fate::Meet
+        };
     }
     if flags.has(Flags::SYN) || live.defence & defence_flags::CHECK == 0 {
-        return None;
+        return Fate::Meet;
     }
-    take_back(seen, scratch, live)
+    take_back(scratch, live).map_or(Fate::Meet, Fate::Leave)
 }
 
 /// Whether a SYN of no flow is to be answered with a cookie.
@@ -98,7 +97,7 @@ fn wants_cookie(scratch: &Scratch, family: Family, live: &Live) -> bool {
 /// Opens a flow for an ACK that returns a cookie; refuses one that returns none,
 /// where connections that are older than the tracker have had their time.
 #[inline(always)]
-fn take_back(seen: &Seen, scratch: &mut Scratch, live: &Live) -> Option<Reason> {
+fn take_back(scratch: &mut Scratch, live: &Live) -> Option<Reason> {
     let listener: *mut Listener = listeners::of(&scratch.packet, cookie::zone(scratch))?;
     // SAFETY: a map value of integers.
     let known = unsafe { *listener };
@@ -114,7 +113,8 @@ fn take_back(seen: &Seen, scratch: &mut Scratch, live: &Live) -> Option<Reason> 
     let (syn, syn_ack) = defence::handshake(&scratch.packet.segment, &known, live, time);
     scratch.context.pending = syn;
     scratch.opener = syn_ack;
-    let made = create(scratch, seen, Opening::Cookie, live);
+    let from = Side::from_raw(scratch.from);
+    let made = create(scratch, Opening::Cookie, from, false, live);
     if !matches!(made, Reason::CookieReturned) {
         // No room: the connection is there nevertheless.
         return Some(Reason::CookieUntracked);

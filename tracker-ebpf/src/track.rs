@@ -262,7 +262,14 @@ pub fn begin(scratch: &mut Scratch, seen: &Seen) -> Reason {
     match admission {
         Admission::Open(opening) => {
             scratch.opener = scratch.packet.segment;
-            create(scratch, seen, opening, live)
+            let from = Side::from_raw(scratch.from);
+            let (initiator, guessed) = match opening {
+                Opening::Handshake | Opening::Calling | Opening::Cookie => (from, false),
+                // Who answers is the responder.
+                Opening::Answered => (from.other(), false),
+                Opening::Pickup => initiator_of(&scratch.packet, seen, from),
+            };
+            create(scratch, opening, initiator, guessed, live)
         }
         Admission::Leave(reason) => reason,
     }
@@ -333,7 +340,13 @@ fn acquire(packet: &Packet, event: &Event, context: &mut Context, tag: u32) -> A
 
 /// Makes the flow that [`Scratch::opener`] opens.
 #[inline(always)]
-pub fn create(scratch: &mut Scratch, seen: &Seen, opening: Opening, live: &Live) -> Reason {
+pub fn create(
+    scratch: &mut Scratch,
+    opening: Opening,
+    initiator: Side,
+    guessed: bool,
+    live: &Live,
+) -> Reason {
     let Scratch {
         packet,
         event,
@@ -347,12 +360,6 @@ pub fn create(scratch: &mut Scratch, seen: &Seen, opening: Opening, live: &Live)
     let from = Side::from_raw(*from);
     let family = packet.family();
     let tag = event.key.tag(family);
-    let (initiator, guessed) = match opening {
-        Opening::Handshake | Opening::Calling | Opening::Cookie => (from, false),
-        // Who answers is the responder.
-        Opening::Answered => (from.other(), false),
-        Opening::Pickup => initiator_of(packet, seen, from),
-    };
     let high = matches!(initiator, Side::High);
     let reservation = opening.reservation(live);
     if let Some(limit) = reserve(reservation, event, evicted, family, high, live) {
@@ -410,13 +417,7 @@ fn reserve(
     initiator_high: bool,
     live: &Live,
 ) -> Option<Limit> {
-    let (limit, exceeded) = if reservation & held::PICKUP != 0 {
-        (live.pickup_limit, Limit::Pickup)
-    } else if reservation & held::COUNTED != 0 {
-        (live.half_open_limit, Limit::HalfOpen)
-    } else {
-        (u32::MAX, Limit::HalfOpen)
-    };
+    let (exceeded, limit) = Limit::on(reservation, live);
     let mut taken = gauge::reserve(reservation, limit);
     let evicts = live.at_limit == AtLimit::EvictOldest as u8;
     if taken.is_none()

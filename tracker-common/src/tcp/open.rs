@@ -61,9 +61,24 @@ pub enum Limit {
     Source,
     /// Flows met in mid-life that wait for proof.
     Pickup,
+    /// What the tables hold: that of connections that are nobody's attack.
+    Capacity,
 }
 
 impl Limit {
+    /// The limit on what `reservation` says, and how much it allows.
+    #[inline(always)]
+    #[must_use]
+    pub const fn on(reservation: u16, live: &Live) -> (Self, u32) {
+        if reservation & held::PICKUP != 0 {
+            (Self::Pickup, live.pickup_limit)
+        } else if reservation & held::COUNTED != 0 {
+            (Self::HalfOpen, live.half_open_limit)
+        } else {
+            (Self::Capacity, live.capacity)
+        }
+    }
+
     /// The reason of a segment that would exceed it.
     #[inline(always)]
     #[must_use]
@@ -77,6 +92,7 @@ impl Limit {
             Self::Source if drops => Reason::SourceRefused,
             Self::Source => Reason::SourceLimit,
             Self::Pickup => Reason::PickupLimit,
+            Self::Capacity => Reason::TableFull,
         }
     }
 }

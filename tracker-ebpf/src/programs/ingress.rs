@@ -13,12 +13,12 @@ use tracker_common::{
 };
 
 use crate::{
-    count,
-    defend::{defend, defends},
+    cookie, count,
+    defend::{Fate, defend, defends},
     frame::Ingress,
     globals, interfaces,
     maps::LIVE,
-    programs::{MEETS_FLOW, OPENS_FLOW, is_dropped, reason_of},
+    programs::{ANSWERS_SYN, MEETS_FLOW, OPENS_FLOW, is_dropped, reason_of},
     scratch,
     track::{Seen, begin, pass_by, track},
 };
@@ -33,7 +33,10 @@ pub fn tracker_ingress(ctx: XdpContext) -> u32 {
     let frame = Ingress(&ctx);
     let mut slot = tracker_ingress_read(ctx.ctx);
     if slot == MEETS_FLOW && defends() {
-        slot = tracker_ingress_defend(ctx.ctx);
+        slot = tracker_ingress_defend();
+    }
+    if slot == ANSWERS_SYN {
+        slot = tracker_ingress_answer(ctx.ctx);
     }
     if slot == MEETS_FLOW {
         slot = tracker_ingress_track();
@@ -84,17 +87,32 @@ extern "C" fn tracker_ingress_read(ctx: *mut xdp_md) -> u32 {
     pass_by(scratch, &seen(&ctx)).map_or(MEETS_FLOW, |reason| reason as u32)
 }
 
-/// Answers a SYN with a cookie, or takes one back, where the packet is of no flow
-/// and the configuration says so. Gives the number of a [`Reason`], or
-/// [`MEETS_FLOW`] for everything else.
+/// Looks at a packet before it meets its flow, and takes a cookie back that it
+/// returns. Gives the number of a [`Reason`], [`ANSWERS_SYN`], or [`MEETS_FLOW`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn tracker_ingress_defend(ctx: *mut xdp_md) -> u32 {
+extern "C" fn tracker_ingress_defend() -> u32 {
+    let (Some(scratch), Some(live)) = (scratch::of(Hook::Ingress), LIVE.get(0)) else {
+        return Reason::NotConfigured as u32;
+    };
+    match defend(scratch, live) {
+        Fate::Leave(reason) => reason as u32,
+        Fate::Answer => ANSWERS_SYN,
+        Fate::Meet => MEETS_FLOW,
+    }
+}
+
+/// Answers a SYN with a cookie. Gives the number of a [`Reason`], or
+/// [`MEETS_FLOW`] where that cannot be.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tracker_ingress_answer(ctx: *mut xdp_md) -> u32 {
     let (Some(scratch), Some(live)) = (scratch::of(Hook::Ingress), LIVE.get(0)) else {
         return Reason::NotConfigured as u32;
     };
     let ctx = XdpContext::new(ctx);
-    defend(&seen(&ctx), &Ingress(&ctx), scratch, live).map_or(MEETS_FLOW, |reason| reason as u32)
+    cookie::answer(ctx.as_ptr(), &Ingress(&ctx), scratch, live)
+        .map_or(MEETS_FLOW, |reason| reason as u32)
 }
 
 /// Lets a segment meet its flow. Gives the number of a [`Reason`], or

@@ -21,6 +21,9 @@ const MEETS_FLOW: u32 = 0x100;
 /// What a stage gives for a packet that has no flow.
 const OPENS_FLOW: u32 = 0x101;
 
+/// What a stage gives for a SYN that is to be answered with a cookie.
+const ANSWERS_SYN: u32 = 0x102;
+
 /// The reason that a stage gave.
 #[inline(always)]
 fn reason_of(slot: u32) -> Reason {

@@ -113,6 +113,7 @@ pub struct Table {
     made: u32,
     counts: [u64; 2],
     half_open: u64,
+    calling: u64,
     pickups: u64,
 }
 
@@ -127,6 +128,7 @@ impl Table {
             made: 0,
             counts: [0; 2],
             half_open: 0,
+            calling: 0,
             pickups: 0,
         }
     }
@@ -269,21 +271,24 @@ impl Table {
     /// Takes what a flow that is to be must hold; gives the limit that it would
     /// exceed. There are no limits by listener and source here.
     fn reserve(&mut self, reservation: u16) -> Option<Limit> {
-        let live = &self.settings.live;
-        if reservation & held::PICKUP != 0 && self.pickups >= live.pickup_limit.into() {
-            return Some(Limit::Pickup);
+        let (limit, allowed) = Limit::on(reservation, &self.settings.live);
+        let taken = match limit {
+            Limit::Pickup => &mut self.pickups,
+            Limit::HalfOpen | Limit::Listener | Limit::Source => &mut self.half_open,
+            Limit::Capacity => &mut self.calling,
+        };
+        if *taken >= allowed.into() {
+            return Some(limit);
         }
-        if reservation & held::COUNTED != 0 && self.half_open >= live.half_open_limit.into() {
-            return Some(Limit::HalfOpen);
-        }
-        self.half_open += u64::from(reservation & held::COUNTED != 0);
-        self.pickups += u64::from(reservation & held::PICKUP != 0);
+        *taken += 1;
         None
     }
 
     const fn release(&mut self, released: u16) {
         if released & held::COUNTED != 0 {
             self.half_open -= 1;
+        } else if released & held::HALF_OPEN != 0 {
+            self.calling -= 1;
         }
         if released & held::PICKUP != 0 {
             self.pickups -= 1;

@@ -22,7 +22,7 @@ pub fn books(table: &Table, now_ns: u64) {
         let count = flows.iter().filter(|(id, entry)| what(id, &entry.flow));
         count.count() as u64
     };
-    let half_open = count(&|_, flow| flow.has(held::HALF_OPEN));
+    let half_open = count(&|_, flow| flow.has(held::COUNTED));
     let pickups = count(&|_, flow| flow.has(held::PICKUP));
     assert_eq!((table.half_open(), table.pickups()), (half_open, pickups));
     assert!(half_open <= live.half_open_limit.into() && pickups <= live.pickup_limit.into());
@@ -40,8 +40,9 @@ pub fn books(table: &Table, now_ns: u64) {
 fn sound(id: &Id, flow: &Flow, now: Tick, live: &Live) {
     assert_eq!(flow.tag, id.key().tag(id.family()));
     assert!(!flow.has(held::HALF_OPEN | held::PICKUP));
+    assert!(flow.has(held::HALF_OPEN) || !flow.has(held::COUNTED));
     assert_eq!(
-        flow.flags & held::MASK & !(held::HALF_OPEN | held::PICKUP),
+        flow.flags & held::MASK & !(held::HALF_OPEN | held::COUNTED | held::PICKUP),
         0
     );
     for end in &flow.ends {

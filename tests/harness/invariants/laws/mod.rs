@@ -101,7 +101,7 @@ impl Observer {
                         replaced(before, &packet, now, live);
                     }
                 }
-                self.opened(reason, after, &packet, now, live);
+                self.opened(reason, after, &packet, seen, live);
             }
         }
         books(table, seen.now_ns);
@@ -113,9 +113,10 @@ impl Observer {
         reason: Reason,
         after: Option<&Entry>,
         packet: &Packet,
-        now: Tick,
+        seen: &Seen,
         live: &Live,
     ) {
+        let (now, local) = (Tick::from_ns(seen.now_ns), seen.local);
         assert_eq!(after.is_some(), OPENING.contains(&reason), "{reason:?}");
         let Some(Entry {
             flow,
@@ -138,12 +139,13 @@ impl Observer {
             }
             Reason::FlowRestarted => {
                 assert_eq!(flow.states(), [State::SynSent, State::SynReceived]);
-                held::HALF_OPEN
+                held::HALF_OPEN | held::COUNTED
             }
             _ => {
                 assert!(packet.segment.is_syn());
                 assert_eq!(flow.states(), [State::SynSent, State::Listen]);
-                held::HALF_OPEN
+                // Its own clients are not counted.
+                held::HALF_OPEN | if local { 0 } else { held::COUNTED }
             }
         };
         assert_eq!(flow.flags & held::MASK, expected, "{reason:?}");
