@@ -52,7 +52,9 @@ struct Connection {
     entry: Option<Entry>,
     /// An end has sent its FIN more than once.
     fin_again: bool,
-    /// Both ends have sent a SYN without an ACK.
+    /// Which ends have sent a SYN without an ACK, the lower one first.
+    called: [bool; 2],
+    /// Both have, or the tracker says so.
     simultaneous: bool,
     /// An end has sent another SYN, or another SYN-ACK.
     renewed: bool,
@@ -152,7 +154,7 @@ impl Court {
             Connection::default()
         });
         let before = connection.entry.unwrap_or(Entry::GONE);
-        connection.watch(&ours, before, theirs.entry);
+        connection.watch(low, &ours, before, theirs.entry);
         connection.trace.push(line(low, &ours, before, &theirs));
         let refused = ours.refused() && ours.before.is_some();
         let differs = connection.differs(&ours, &theirs, before);
@@ -277,7 +279,7 @@ impl Court {
 
 impl Connection {
     /// Keeps what the map from states to labels needs to know.
-    fn watch(&mut self, ours: &Ours, before: Entry, after: Entry) {
+    fn watch(&mut self, low: bool, ours: &Ours, before: Entry, after: Entry) {
         self.entry = Some(after);
         if !ours.readable {
             return;
@@ -293,7 +295,9 @@ impl Connection {
             self.fin_again = false;
             self.simultaneous = false;
             // A restart is by the other of two SYNs.
-            self.renewed &= ours.reason == Reason::FlowRestarted;
+            let restarted = ours.reason == Reason::FlowRestarted;
+            self.renewed &= restarted;
+            self.called = self.called.map(|called| called && restarted);
             // Whatever they thought of the old connection, both have a new one.
             let theirs_too = matches!(
                 (before.label, after.label),
@@ -310,7 +314,9 @@ impl Connection {
                 .before
                 .is_some_and(|flow| flow.ends[ours.sender].has(end_flags::FIN));
         self.renewed |= matches!(ours.reason, Reason::SynRenewed | Reason::SynAckRenewed);
-        self.simultaneous |= matches!(ours.pair(), Some([SynSent, SynSent] | [SynReceived, _]));
+        self.called[usize::from(!low)] |= ours.segment.is_syn() && !ours.refused();
+        self.simultaneous |= self.called == [true; 2]
+            || matches!(ours.pair(), Some([SynSent, SynSent] | [SynReceived, _]));
     }
 
     fn differs(&self, ours: &Ours, theirs: &Judged, before: Entry) -> Option<Kind> {

@@ -197,7 +197,9 @@ pub const ALL: &[Difference] = &[
     Difference {
         name: "one_of_two_syns",
         holds: |case| {
-            matches!(case.kind, States | OnlyConntrackRefuses)
+            let shows_later =
+                case.kind == Memory && case.among(&[Reason::SynRenewed, Reason::SynAckRenewed]);
+            (matches!(case.kind, States | OnlyConntrackRefuses) || shows_later)
                 && case.renewed
                 && matches!(
                     case.before.label,

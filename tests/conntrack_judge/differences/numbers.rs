@@ -34,7 +34,7 @@ pub const ALL: &[Difference] = &[
     Difference {
         name: "window_of_the_syn",
         holds: |case| {
-            case.kind == OnlyConntrackRefuses
+            (case.kind == OnlyConntrackRefuses || case.kind == States && case.stayed())
                 && case.before.label == Label::SynRecv
                 && !case.original()
                 && case.is_plain()
@@ -46,8 +46,8 @@ pub const ALL: &[Difference] = &[
         lasts: true,
         right: Right::Tracker,
         source: "before the third ACK conntrack lets a responder send beyond its SYN-ACK only with \
-                 a fresh acknowledgement. RFC 9293 section 3.10.7.2, third, and 3.10.7.4, first: \
-                 the window of the SYN counts",
+                 a fresh acknowledgement, else it refuses it or lets it pass without effect. RFC \
+                 9293 section 3.10.7.2, third, and 3.10.7.4, first: the window of the SYN counts",
     },
     Difference {
         name: "old_segment_moves_nothing",
@@ -65,6 +65,44 @@ pub const ALL: &[Difference] = &[
                  9293 section 3.10.7.4, first: \"If an incoming segment is not acceptable, an \
                  acknowledgment should be sent in reply ... drop the unacceptable segment\"; RFC \
                  5961 section 5.2 for its acknowledgement",
+    },
+    Difference {
+        name: "half_a_circle_away",
+        holds: |case| {
+            case.kind == OnlyConntrackRefuses
+                && case.among(&[Reason::AlreadyReceived, Reason::SegmentTooOld])
+                && case.is_plain()
+                && case.moved_nothing()
+                && case.is_old()
+                && case.ends().is_some_and(|(me, _)| {
+                    let behind = me.end.since(case.ours.segment.seq);
+                    behind > LARGEST_WINDOW
+                })
+        },
+        lasts: false,
+        right: Right::Both,
+        source: "a number some 2^31 away is behind the newest for one, and beyond the window's \
+                 end for the other. RFC 9293 section 3.10.7.4, first: it is not acceptable \
+                 either way; neither moves",
+    },
+    Difference {
+        name: "old_segment_with_a_new_acknowledgement",
+        holds: |case| {
+            case.kind == OnlyConntrackRefuses
+                && case.among(&[Reason::AlreadyReceived, Reason::SegmentTooOld])
+                && case.is_plain()
+                && case.moved_nothing()
+                && case.is_old()
+                && case
+                    .ends()
+                    .is_some_and(|(me, _)| case.ours.segment.ack.after(me.ack))
+        },
+        lasts: false,
+        right: Right::Both,
+        source: "conntrack calls a segment INVALID for what it acknowledges, however old it is, \
+                 and forgets what was sent in segments with an old acknowledgement. RFC 9293 \
+                 section 3.10.7.4, first: the sequence number is judged first, and what is old \
+                 draws an ACK and is dropped; neither moves",
     },
     Difference {
         name: "acknowledges_half_a_circle_away",
