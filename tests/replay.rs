@@ -369,6 +369,28 @@ fn flows_are_listed_when_they_end_if_asked() {
     ));
     let at_ms = faster[1]["at_ms"].as_u64().unwrap();
     assert_eq!(at_ms / 1000, u64::from(START) + 37);
+    let config = captures.write("tracker.toml", b"[timeouts]\nsyn_sent = \"11s\"\n");
+    let own = flows(&replay(
+        &["--at=expired", "-o=json", "-c", config.to_str().unwrap()],
+        &[&file],
+    ));
+    let at_ms = own[1]["at_ms"].as_u64().unwrap();
+    assert_eq!(at_ms / 1000, u64::from(START) + 18);
+}
+
+#[test]
+fn a_wrong_configuration_is_told_before_anything_is_read() {
+    let captures = Captures::new();
+    let file = captures.write("file", &pcap(false, false, 1, &opening()));
+    let config = captures.write("wrong.toml", b"[timeouts]\nsyn_snt = \"11s\"\n");
+    let output = replay(&["-c", config.to_str().unwrap()], &[&file]);
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        error.contains("wrong.toml:2:1") && error.contains("did you mean `syn_sent`"),
+        "{error}"
+    );
+    assert!(output.stdout.is_empty());
 }
 
 #[test]
@@ -408,6 +430,16 @@ fn the_settings_are_the_brains() {
     let crossed = captures.write("crossed", &pcap(false, false, 1, &crossed));
     assert!(reasons(&[], &crossed).contains("1 refuse stray_syn_ack"));
     assert!(reasons(&["--role", "gateway"], &crossed).contains("1 accept tracked"));
+
+    let config = captures.write(
+        "tracker.toml",
+        b"interfaces = [\"elsewhere0\"]\nrole = \"gateway\"\n[tracking]\npickup = \"off\"\n",
+    );
+    let named = ["--config", config.to_str().unwrap()];
+    assert!(reasons(&named, &crossed).contains("1 accept tracked"));
+    let host = [&named[..], &["--role", "host"]].concat();
+    assert!(reasons(&host, &crossed).contains("1 refuse stray_syn_ack"));
+    assert!(reasons(&named, &strays).contains("2 refuse stray_fin"));
 }
 
 /// Without --kernel no privilege is needed.

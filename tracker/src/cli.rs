@@ -9,10 +9,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use serde::Deserialize;
 use tracker_common::tcp::timeout::Profile;
 
-pub use self::defence::{
-    BanAddArgs, BanArgs, BanListArgs, BanRemoveArgs, BanVerb, ListenersArgs,
-};
-use crate::datapath::LoadOptions;
+pub use self::defence::{BanAddArgs, BanArgs, BanListArgs, BanRemoveArgs, BanVerb, ListenersArgs};
 
 /// Where maps, links and programs are pinned unless somebody says otherwise.
 pub const DEFAULT_PIN_DIR: &str = "/sys/fs/bpf/tracker";
@@ -178,6 +175,7 @@ pub struct StatsArgs {
         tracker replay trace.pcap\n  \
         tracker replay --trace trace.pcap | grep refuse\n  \
         tracker replay --at expired -o ndjson trace.pcap | jq -r .responder.state\n  \
+        tracker replay -c /etc/tracker.toml trace.pcap\n  \
         tracker replay --continue trace.pcap0 trace.pcap1 trace.pcap2\n  \
         zcat trace.pcap.gz | tracker replay -"
 )]
@@ -210,16 +208,22 @@ pub struct ReplayArgs {
     /// they disagree. Needs root.
     #[arg(long)]
     pub kernel: bool,
+    /// Configuration file, as `tracker run` reads it: its role, table, tracking
+    /// and time-outs. Without it the defaults hold.
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Where the capture was made: at an end of the connections (frames of
-    /// different VLANs are different flows) or on a router.
-    #[arg(long, default_value = "host")]
-    pub role: RoleChoice,
-    /// Time-outs.
-    #[arg(long, value_name = "PROFILE", default_value = "linux", value_parser = profile)]
-    pub profile: Profile,
-    /// Whether connections whose SYN is not in the capture are taken up.
-    #[arg(long, default_value = "loose")]
-    pub pickup: ReplayPickup,
+    /// different VLANs are different flows) or on a router [default: host].
+    #[arg(long)]
+    pub role: Option<RoleChoice>,
+    /// Time-outs that the configuration file does not set one by one [default:
+    /// linux].
+    #[arg(long, value_name = "PROFILE", value_parser = profile)]
+    pub profile: Option<Profile>,
+    /// Whether connections whose SYN is not in the capture are taken up
+    /// [default: loose].
+    #[arg(long)]
+    pub pickup: Option<ReplayPickup>,
     /// Hold no segment against windows, timestamps and RST numbers.
     #[arg(long)]
     pub liberal: bool,
@@ -227,10 +231,10 @@ pub struct ReplayArgs {
     /// are computed, so this is for captures made elsewhere on the way.
     #[arg(long)]
     pub checksum: bool,
-    /// Flows that are tracked at once, of each address family.
-    #[arg(long, value_name = "FLOWS", default_value_t = LoadOptions::default().capacity,
+    /// Flows that are tracked at once, of each address family [default: 262144].
+    #[arg(long, value_name = "FLOWS",
         value_parser = clap::value_parser!(u32).range(1..=0x0400_0000))]
-    pub capacity: u32,
+    pub capacity: Option<u32>,
 }
 
 /// Which flows `tracker replay` lists.

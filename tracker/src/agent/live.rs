@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context as _, Result};
 use tracker_common::{
-    abi::{FULL_SCALE, LAYOUT_VERSION, Live, switches},
+    abi::{FULL_SCALE, LAYOUT_VERSION, Live},
     defence::Adaptive,
     tcp::timeout::Profile,
 };
@@ -14,7 +14,7 @@ use super::{
     posture::{self, Facts},
 };
 use crate::{
-    config::{Config, Tracking},
+    config::Config,
     datapath::{HostTcp, Pinned},
 };
 
@@ -84,7 +84,7 @@ impl LiveOwner {
                     pickup_limit: config.pickup_limit,
                     capacity: config.capacity,
                     ring_slots: slots,
-                    switches: switches_of(&config.tracking),
+                    switches: config.tracking.switches(),
                     pickup: duties.pickup.is_on(now_ns).into(),
                     syn_ack_retries: config.tracking.syn_ack_retries,
                     at_limit: defence.at_limit as u8,
@@ -158,19 +158,4 @@ impl LiveOwner {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Bits of [`Live::switches`].
-const fn switches_of(tracking: &Tracking) -> u8 {
-    let mut bits = 0;
-    if tracking.liberal {
-        bits |= switches::LIBERAL;
-    }
-    if tracking.drop_syn_data {
-        bits |= switches::DROP_SYN_DATA;
-    }
-    if tracking.strict_2msl {
-        bits |= switches::STRICT_2MSL;
-    }
-    bits
 }

@@ -9,15 +9,16 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use tracker_common::{
-    abi::{self, Cause, Live, Role, switches},
+    abi::{self, Cause, Live},
     reason::Reason,
-    tcp::timeout,
+    tcp::timeout::{self, Profile},
     time::Tick,
 };
 
 use super::counted;
 use crate::{
-    cli::{At, ListFormat, ReplayArgs, ReplayPickup, RoleChoice},
+    cli::{At, ListFormat, ReplayArgs},
+    config::{self, Config, PickupChoice},
     replay::{
         Beside, Ended, Entry, Id, Judged, Progress, Replay, STATIONS, Settings, Stats, Table,
         capture::{Capture, Fault},
@@ -35,20 +36,22 @@ pub fn replay(args: &ReplayArgs, out: &mut impl Write, colours: bool) -> Result<
     if let Err(error) = args.check() {
         error.exit();
     }
-    let role = match args.role {
-        RoleChoice::Host => Role::Host,
-        RoleChoice::Gateway => Role::Gateway,
+    let file = match &args.config {
+        Some(path) => config::load(path)?,
+        None => config::File::default(),
     };
+    let config = config::of_captures(file, args)?;
+    let live = live(&config);
     let settings = Settings {
-        live: live(args),
-        role,
-        checksum: args.checksum,
+        live,
+        role: config.role,
+        checksum: config.tracking.checksum,
     };
     let beside = args.kernel.then(|| Beside::load(&settings)).transpose()?;
     let mut replay = Replay::new(Table::new(settings), beside);
     let shared = RefCell::new(out);
     let names = Names::default();
-    let mut report = Report::new(args, Shared(&shared), &names, colours);
+    let mut report = Report::new(args, live, Shared(&shared), &names, colours);
     let mut faults = Vec::new();
     let mut failed = None;
     for (index, path) in args.files.iter().enumerate() {
@@ -81,17 +84,19 @@ pub fn replay(args: &ReplayArgs, out: &mut impl Write, colours: bool) -> Result<
 }
 
 /// The brain's settings.
-fn live(args: &ReplayArgs) -> Live {
-    // As `tracker run` has them by default.
-    let limit = (args.capacity / 8).clamp(1, 65_536);
+fn live(config: &Config) -> Live {
     Live {
-        capacity: args.capacity,
-        half_open_limit: limit,
-        pickup_limit: limit,
-        ring_slots: limit,
-        pickup: u8::from(args.pickup == ReplayPickup::Loose),
-        switches: if args.liberal { switches::LIBERAL } else { 0 },
-        ..Live::observing(args.profile)
+        capacity: config.capacity,
+        half_open_limit: config.half_open_limit,
+        pickup_limit: config.pickup_limit,
+        // Nothing is read from the ring, and nothing waits for it.
+        ring_slots: config.half_open_limit,
+        // A grace has no end here: a capture says nothing of an agent's start.
+        pickup: u8::from(config.tracking.pickup != PickupChoice::Off),
+        syn_ack_retries: config.tracking.syn_ack_retries,
+        switches: config.tracking.switches(),
+        timeouts: config.timeouts,
+        ..Live::observing(Profile::Linux)
     }
 }
 
@@ -196,13 +201,19 @@ struct Report<'a, W: Write> {
 }
 
 impl<'a, W: Write> Report<'a, W> {
-    fn new(args: &'a ReplayArgs, out: Shared<'a, W>, names: &'a Names, colours: bool) -> Self {
+    fn new(
+        args: &'a ReplayArgs,
+        live: Live,
+        out: Shared<'a, W>,
+        names: &'a Names,
+        colours: bool,
+    ) -> Self {
         Self {
             args,
             out,
             names,
             colours,
-            live: live(args),
+            live,
             file: Quoted::new(String::new()),
             listing: None,
         }

@@ -4,6 +4,7 @@
 //! Flags win over the file, the file over the defaults. The defaults are
 //! documented, key by key, in `tracker/dist/tracker.toml`.
 
+mod captures;
 mod check;
 mod defence;
 mod file;
@@ -14,11 +15,12 @@ mod tracking;
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use tracker_common::{
-    abi::{AtLimit, CookieMode, Mode, Role},
+    abi::{AtLimit, CookieMode, Mode, Role, switches},
     tcp::timeout::CLASSES,
 };
 
 pub use self::{
+    captures::of_captures,
     check::check,
     defence::OLDEST_COOKIE,
     file::{File, load},
@@ -99,6 +101,22 @@ pub struct Tracking {
 }
 
 impl Tracking {
+    /// Bits of [`tracker_common::abi::Live::switches`].
+    #[must_use]
+    pub const fn switches(&self) -> u8 {
+        let mut bits = 0;
+        if self.liberal {
+            bits |= switches::LIBERAL;
+        }
+        if self.drop_syn_data {
+            bits |= switches::DROP_SYN_DATA;
+        }
+        if self.strict_2msl {
+            bits |= switches::STRICT_2MSL;
+        }
+        bits
+    }
+
     /// What becomes of TCP checksums on an interface.
     #[must_use]
     pub fn checksums_on(&self, interface: &str) -> Checksums {

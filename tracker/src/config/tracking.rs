@@ -73,6 +73,17 @@ impl<'de> Deserialize<'de> for Grace {
 }
 
 impl Tracking {
+    /// Switches on what flags say beside the file.
+    pub(super) fn add(&mut self, liberal: bool, checksum: bool) {
+        self.liberal = Some(liberal || self.liberal == Some(true));
+        self.tcp_checksum = Some(checksum || self.tcp_checksum == Some(true));
+    }
+
+    /// Names of the interfaces that `tcp_checksum_force` is about.
+    pub(super) fn checksum_interfaces(&self) -> &[String] {
+        &self.tcp_checksum_force
+    }
+
     /// Fills in the defaults and checks what several keys say together. `pickup`
     /// is the flag, which wins over the key.
     ///
