@@ -29,6 +29,8 @@ mod live;
 mod posture;
 mod pressure;
 mod reaper;
+mod recount;
+mod room;
 mod signals;
 mod sysctls;
 mod time_wait;

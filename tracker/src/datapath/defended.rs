@@ -12,13 +12,16 @@ use super::{
     batch::read_all,
     error::Result,
     names,
-    tables::{Tables, array, delete, descriptor, hash, insert, is_missing, lock, opening, reading, writing},
+    tables::{
+        Tables, array, delete, descriptor, hash, insert, is_missing, lock, opening, reading,
+        writing,
+    },
 };
 
 /// The maps of the defence.
 pub(super) struct Defended {
     listeners: Mutex<Map>,
-    shares: Map,
+    shares: Mutex<Map>,
     answers: Map,
     bans: Mutex<Map>,
 }
@@ -35,7 +38,7 @@ impl Defended {
         trie::<Ban>(&bans)?;
         Ok(Self {
             listeners: Mutex::new(listeners),
-            shares,
+            shares: Mutex::new(shares),
             answers,
             bans: Mutex::new(bans),
         })
@@ -93,7 +96,27 @@ impl Tables {
     ///
     /// The map cannot be read.
     pub fn shares(&self) -> Result<Vec<(Place, u64)>> {
-        all(&self.defended.shares, names::SHARES)
+        let map = lock(&self.defended.shares);
+        all(&map, names::SHARES)
+    }
+
+    /// Sets the count of a place right. The programs count there meanwhile: what
+    /// they count between a look and this is lost.
+    ///
+    /// # Errors
+    ///
+    /// The map cannot be written, or is full.
+    pub fn set_share(&self, place: &Place, count: u64) -> Result<()> {
+        insert(&self.defended.shares, names::SHARES, place, &count)
+    }
+
+    /// Removes the count of a place that counts nothing.
+    ///
+    /// # Errors
+    ///
+    /// The map cannot be written.
+    pub fn clear_share(&self, place: &Place) -> Result<()> {
+        delete::<Place, u64>(&self.defended.shares, names::SHARES, place)
     }
 
     /// The cells of the sketch of SYN-ACKs by address.
@@ -208,10 +231,7 @@ fn trie<V: Pod>(map: &Map) -> Result<LpmTrie<&MapData, TrieKey, V>> {
 }
 
 /// Every element of a map without a lock.
-fn all<K: Pod + Default, V: Pod + Default>(
-    map: &Map,
-    name: &'static str,
-) -> Result<Vec<(K, V)>> {
+fn all<K: Pod + Default, V: Pod + Default>(map: &Map, name: &'static str) -> Result<Vec<(K, V)>> {
     let mut found = Vec::new();
     read_all(descriptor(map, name)?, name, |key: &K, value: &V| {
         found.push((*key, *value));

@@ -173,6 +173,8 @@ pub(super) fn load(options: &LoadOptions, pins: Option<&Path>) -> Result<Ebpf> {
     for (&name, size) in SIZED.iter().zip(options.sizes()) {
         loader.map_max_entries(name, size);
     }
+    // Each half-open flow has a share of its listener and of its source.
+    loader.map_max_entries(names::SHARES, options.half_open_limit.saturating_mul(2));
     if let Some(dir) = pins {
         for name in names::MAPS {
             loader.map_pin_path(name, dir.join(name));

@@ -8,6 +8,7 @@ use std::{
 use aya::{
     Pod,
     maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues, RingBuf},
+    sys::SyscallError,
 };
 use tracker_common::{
     abi::{
@@ -171,6 +172,25 @@ impl Tables {
             *gauge = map.get(&index, 0).map_err(reading(names::GAUGES))?.value;
         }
         Ok(gauges)
+    }
+
+    /// Adds `amount` to one of them. The programs count there meanwhile: what they
+    /// count within the microsecond between its two steps is lost.
+    ///
+    /// # Errors
+    ///
+    /// The map cannot be read or written.
+    pub fn correct_gauge(&self, gauge: Gauge, amount: i64) -> Result<()> {
+        let index = gauge as u32;
+        let map = array::<GaugeCell>(&self.gauges, names::GAUGES)?;
+        let fd = descriptor(&self.gauges, names::GAUGES)?;
+        let mut cell = map.get(&index, 0).map_err(reading(names::GAUGES))?;
+        cell.value = cell.value.wrapping_add_signed(amount);
+        sys::update_batch(fd, &[index], &[cell]).map_err(|source| Error::Batch {
+            action: "write",
+            map: names::GAUGES,
+            source,
+        })
     }
 
     /// Packets and octets by reason and hook, summed over the CPUs; those that
@@ -421,7 +441,12 @@ fn set<V: Pod>(map: &Mutex<Map>, name: &'static str, value: &V) -> Result<()> {
     array.set(0, value, 0).map_err(writing(name))
 }
 
-pub(super) fn insert<K: Pod, V: Pod>(map: &Mutex<Map>, name: &'static str, key: &K, value: &V) -> Result<()> {
+pub(super) fn insert<K: Pod, V: Pod>(
+    map: &Mutex<Map>,
+    name: &'static str,
+    key: &K,
+    value: &V,
+) -> Result<()> {
     let mut map = lock(map);
     let mut hash: HashMap<&mut MapData, K, V> =
         HashMap::try_from(&mut *map).map_err(opening(name))?;
@@ -441,11 +466,9 @@ pub(super) fn delete<K: Pod, V: Pod>(map: &Mutex<Map>, name: &'static str, key: 
 
 /// Whether an element that was to be deleted was not there.
 pub(super) fn is_missing(error: &MapError) -> bool {
-    match error {
-        MapError::KeyNotFound => true,
-        MapError::SyscallError(error) => error.io_error.raw_os_error() == Some(libc::ENOENT),
-        _ => false,
-    }
+    let of_call = |error: &SyscallError| error.io_error.raw_os_error() == Some(libc::ENOENT);
+    matches!(error, MapError::KeyNotFound)
+        || matches!(error, MapError::SyscallError(error) if of_call(error))
 }
 
 /// The data behind a map of one of the kinds that the tracker has.
