@@ -10,13 +10,11 @@ use crate::prefix;
 
 /// Arguments of `tracker listeners`.
 #[derive(Args, Debug)]
-#[command(
-    after_help = "Without a tracker only the sockets are shown.\n\n\
+#[command(after_help = "Without a tracker only the sockets are shown.\n\n\
         Examples:\n  \
         tracker listeners | grep FULL\n  \
         tracker listeners --addresses\n  \
-        tracker listeners -o ndjson | jq -c 'select(.half_open > 100) | [.address, .port]'"
-)]
+        tracker listeners -o ndjson | jq -c 'select(.half_open > 100) | [.address, .port]'")]
 pub struct ListenersArgs {
     /// Output format.
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
@@ -99,7 +97,9 @@ fn lasting(text: &str) -> Result<Duration, String> {
     let lasts = humantime::parse_duration(text)
         .map_err(|error| format!("{error}; it is written 90s, 10m or 1d"))?;
     if lasts < Duration::from_secs(1) || lasts > LONGEST {
-        return Err("must lie between a second and a year; without --for it is for good".to_owned());
+        return Err(
+            "must lie between a second and a year; without --for it is for good".to_owned(),
+        );
     }
     Ok(lasts)
 }

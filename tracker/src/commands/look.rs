@@ -1,8 +1,10 @@
 //! One look at the pinned maps.
 
+use std::collections::HashMap;
+
 use anyhow::{Context as _, Result};
 use nix::{ifaddrs::getifaddrs, net::if_::if_nameindex};
-use tracker_common::abi::{Family, Flow, Key, Live};
+use tracker_common::abi::{Family, Flow, Key, Live, Place, flow_flags, held};
 
 use crate::{
     datapath::Pinned,
@@ -71,6 +73,54 @@ pub fn elements(
         }
     }
     Ok(())
+}
+
+/// Half-open flows that came from elsewhere, by listener and by source prefix.
+#[derive(Debug)]
+pub struct HalfOpen {
+    counts: HashMap<Place, u64>,
+    /// The programs keep these counts while there is a limit on either.
+    kept: bool,
+    source_bits: [u8; 2],
+}
+
+impl HalfOpen {
+    /// What the programs count; nothing yet where they do not.
+    ///
+    /// # Errors
+    ///
+    /// When the counts cannot be read.
+    pub fn begin(pinned: &Pinned, live: &Live) -> Result<Self> {
+        let kept = live.listener_limit | live.source_limit != 0;
+        let counts = match kept {
+            true => pinned.shares()?.into_iter().collect(),
+            false => HashMap::new(),
+        };
+        Ok(Self {
+            counts,
+            kept,
+            source_bits: live.source_bits,
+        })
+    }
+
+    /// Counts a flow where the programs do not.
+    pub fn count(&mut self, row: &Row<'_>) {
+        let flags = row.flow().flags;
+        if self.kept || flags & held::COUNTED == 0 {
+            return;
+        }
+        let high = flags & flow_flags::INITIATOR_HIGH != 0;
+        let (listener, source) = Place::of_flow(row.key(), row.family(), high, self.source_bits);
+        for place in [listener, source] {
+            *self.counts.entry(place).or_default() += 1;
+        }
+    }
+
+    /// The counts, each at least 1.
+    pub fn into_counts(mut self) -> HashMap<Place, u64> {
+        self.counts.retain(|_, flows| *flows > 0);
+        self.counts
+    }
 }
 
 /// Names of the interfaces of the tracker's network namespace; none from another

@@ -2,14 +2,16 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | `run`, `unload`, `list`, `watch`, `stats`, `flush`, `replay` | the verbs |
+//! | `run`, `unload`, `list`, `watch`, `stats`, `listeners`, `ban`, `flush`, `replay` | the verbs |
 //! | `look` | one look at the pinned maps, which most verbs begin with |
 //! | `live` | the live table of `watch` and `run` |
 //! | `screen` | the terminal while a live table is on it |
 //! | `log` | where log lines go meanwhile |
 
+mod ban;
 mod flush;
 mod list;
+mod listeners;
 mod live;
 mod log;
 mod look;
@@ -38,6 +40,8 @@ pub fn run(command: Command) -> Result<()> {
         Command::List(args) => list::list(&args, &mut out(), colours()),
         Command::Watch(args) => watch::watch(&args),
         Command::Stats(args) => stats::stats(&args, &mut out()),
+        Command::Listeners(args) => listeners::listeners(&args, &mut out()),
+        Command::Ban(args) => ban::ban(&args, &mut out()),
         Command::Flush(args) => flush::flush(&args, &mut out()),
         Command::Replay(args) => replay::replay(&args, &mut out(), colours()),
     }

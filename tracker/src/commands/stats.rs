@@ -5,11 +5,14 @@ use std::io::Write;
 use anyhow::Result;
 use tracker_common::abi::interface_flags;
 
-use super::look::{Look, names};
+use super::look::{HalfOpen, Look, names};
 use crate::{
     cli::{StatsArgs, StatsFormat},
     datapath::Pinned,
-    view::stats::{Flows, Interface, Map, Program, Snapshot, Upkeep},
+    view::{
+        bans::left_ms,
+        stats::{CookiesDone, Defence, Flows, Interface, Map, Program, Snapshot, Upkeep},
+    },
 };
 
 /// Writes the statistics to `out`.
@@ -25,9 +28,13 @@ pub fn stats(args: &StatsArgs, out: &mut impl Write) -> Result<()> {
 fn snapshot(pinned: &Pinned) -> Result<Snapshot> {
     let look = Look::begin(pinned)?;
     let mut flows = Flows::default();
+    let mut half_open = HalfOpen::begin(pinned, &look.live)?;
     look.flows(pinned, |row| {
         match row {
-            Some(row) => flows.count(&row),
+            Some(row) => {
+                flows.count(&row);
+                half_open.count(&row);
+            }
             None => flows.count_expired(),
         }
         Ok(())
@@ -71,5 +78,29 @@ fn snapshot(pinned: &Pinned) -> Result<Snapshot> {
         programs: programs.collect(),
         maps: maps.collect(),
         flows,
+        defence: defence(pinned, half_open, look.now_ns)?,
+    })
+}
+
+fn defence(pinned: &Pinned, half_open: HalfOpen, now_ns: u64) -> Result<Defence> {
+    let (floods, corrections) = (pinned.floods(), pinned.corrections());
+    let bans = pinned.bans()?;
+    let in_force = bans
+        .iter()
+        .filter(|(_, ban)| left_ms(ban, now_ns) != Some(0));
+    Ok(Defence {
+        cookies: pinned.cookies().map(|note| CookiesDone {
+            mode: note.mode,
+            on_since_ns: note.on_since_ns,
+            times_on: note.times_on,
+        }),
+        half_open: half_open.into_counts().into_iter().collect(),
+        bans: in_force.count() as u64,
+        bans_made: floods.bans,
+        corrected_gauges: corrections.gauges,
+        corrected_shares: corrections.shares,
+        flood_since_ns: floods.since_ns,
+        floods: floods.begun,
+        floods_suppressed: floods.suppressed,
     })
 }

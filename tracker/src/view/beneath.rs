@@ -168,7 +168,7 @@ mod tests {
                 0.9s ago for 0.1s              ESTABLISHED FIN_WAIT1   tracked
                 0.8s ago for 0.8s              CLOSE_WAIT  FIN_WAIT2   tracked
                 refused 1.5s ago: an RST of the responder has the sequence number 101001, outside the initiator's window, 1001 to 1257 (RFC 5961 3)
-        tcp   192.0.2.1:443 198.51.100.9:40004 LISTEN      SYN_SENT          1    60 syn_sent (117s/0)
+        tcp   192.0.2.1:443 198.51.100.9:40004 LISTEN      SYN_SENT          1    60 syn_sent (118s/0)
                 2.0s ago for 2.0s              LISTEN      SYN_SENT    -
         ");
     }

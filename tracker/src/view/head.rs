@@ -145,7 +145,7 @@ mod tests {
             ],
             live,
             now_ns: now_ns(),
-            gauges: &[3, 1, 12, 3, 40],
+            gauges: &[3, 1, 12, 3, 40, 2],
             flows,
         };
         let mut out = Vec::new();

@@ -4,13 +4,16 @@
 //! [`Row`]s, so a listing of a million of them needs no memory, except for the
 //! table, which is sorted.
 
+pub mod bans;
 mod beneath;
 pub mod csv;
 pub mod details;
 pub mod head;
 pub mod json;
+pub mod listeners;
 mod listing;
 mod names;
+pub mod place;
 pub mod refusal;
 mod row;
 pub mod stats;

@@ -102,6 +102,12 @@ impl<'a> Row<'a> {
         self.replayed.as_ref()
     }
 
+    /// Its key in the table.
+    #[must_use]
+    pub const fn key(&self) -> &Key {
+        self.key
+    }
+
     /// Address family.
     #[must_use]
     pub const fn family(&self) -> Family {

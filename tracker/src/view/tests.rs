@@ -46,8 +46,8 @@ fn table(samples: &[Sample], local: LocalAddresses, colours: bool, fit: Fit) -> 
 fn on_a_host_the_local_end_stands_first() {
     insta::assert_snapshot!(listing(ListFormat::Table, &samples()), @r"
     Proto Local/Initiator   Foreign/Responder            VLAN      State       Peer State  Packets Bytes Timer
-    tcp   192.0.2.1:443     198.51.100.9:40001           -         LISTEN      SYN_SENT          1    60 syn_sent (117s/3)
-    tcp   192.0.2.1:443     198.51.100.9:40002           -         SYN_RECV    SYN_SENT          1    60 syn_received (57s/2)
+    tcp   192.0.2.1:443     198.51.100.9:40001           -         LISTEN      SYN_SENT          1    60 syn_sent (118s/3)
+    tcp   192.0.2.1:443     198.51.100.9:40002           -         SYN_RECV    SYN_SENT          1    60 syn_received (58s/2)
     tcp   192.0.2.1:443     198.51.100.9:40003           -         ESTABLISHED ESTABLISHED     321 32060 established (4d23h/0)
     tcp   192.0.2.1:443     198.51.100.9:40003           10        ESTABLISHED ESTABLISHED       1    60 established (4d23h/0)
     tcp   192.0.2.1:443     198.51.100.9:40003           100.7     ESTABLISHED ESTABLISHED       1    60 established (4d23h/0)
@@ -59,7 +59,7 @@ fn on_a_host_the_local_end_stands_first() {
     tcp   192.0.2.1:443     198.51.100.9:40009           -         CLOSE       CLOSE             1    60 closed (8.9s/0)
     tcp   192.0.2.1:55000   203.0.113.5:22               -         ESTABLISHED ESTABLISHED       1    60 established (4d23h/0)
     tcp6  [2001:db8::1]:443 [2001:db8::9]:50000          -         ESTABLISHED ESTABLISHED       5   460 established (4d23h/0)
-    tcp6  [fe80::1]:50000   [2001:db8:1:2:3:4:5:6]:65535 -         SYN_SENT    SYN_RECV          1    60 syn_received (57s/0)
+    tcp6  [fe80::1]:50000   [2001:db8:1:2:3:4:5:6]:65535 -         SYN_SENT    SYN_RECV          1    60 syn_received (58s/0)
     ");
 }
 
@@ -68,8 +68,8 @@ fn where_no_end_is_local_the_initiator_stands_first() {
     insta::assert_snapshot!(table(&samples()[..4], LocalAddresses::default(), false, Fit::default()), @r"
     Proto Initiator          Responder      State       Peer State  Packets Bytes Timer
     tcp   192.0.2.1:55000    203.0.113.5:22 ESTABLISHED ESTABLISHED       1    60 established (4d23h/0)
-    tcp   198.51.100.9:40001 192.0.2.1:443  SYN_SENT    LISTEN            1    60 syn_sent (117s/3)
-    tcp   198.51.100.9:40002 192.0.2.1:443  SYN_SENT    SYN_RECV          1    60 syn_received (57s/2)
+    tcp   198.51.100.9:40001 192.0.2.1:443  SYN_SENT    LISTEN            1    60 syn_sent (118s/3)
+    tcp   198.51.100.9:40002 192.0.2.1:443  SYN_SENT    SYN_RECV          1    60 syn_received (58s/2)
     tcp   198.51.100.9:40003 192.0.2.1:443  ESTABLISHED ESTABLISHED     321 32060 established (4d23h/0)
     ");
 }
@@ -89,8 +89,8 @@ fn a_terminal_of_80_columns_and_few_lines_gets_what_fits() {
     };
     insta::assert_snapshot!(table(&samples()[..10], local(), false, fit), @r"
     Proto Local Address Foreign Address    State       Peer State  Bytes Timer
-    tcp   192.0.2.1:443 198.51.100.9:40001 LISTEN      SYN_SENT       60 (117s/3)
-    tcp   192.0.2.1:443 198.51.100.9:40002 SYN_RECV    SYN_SENT       60 (57s/2)
+    tcp   192.0.2.1:443 198.51.100.9:40001 LISTEN      SYN_SENT       60 (118s/3)
+    tcp   192.0.2.1:443 198.51.100.9:40002 SYN_RECV    SYN_SENT       60 (58s/2)
     tcp   192.0.2.1:443 198.51.100.9:40003 ESTABLISHED ESTABLISHED 32060 (4d23h/0)
     tcp   192.0.2.1:443 198.51.100.9:40004 ESTABLISHED FIN_WAIT1      60 (118s/0)
     tcp   192.0.2.1:443 198.51.100.9:40005 CLOSE_WAIT  FIN_WAIT2      60 (4m59s/0)
@@ -112,7 +112,7 @@ fn long_addresses_lose_their_middle_on_a_narrow_terminal() {
     insta::assert_snapshot!(text, @r"
     Proto Local/Initiator   Foreign/Responder      State       Peer State  Timer
     tcp6  [2001:db8::1]:443 [2001:db8::9]:50000    ESTABLISHED ESTABLISHED (4d23h/0)
-    tcp6  [fe80::1]:50000   [2001:db8:…:5:6]:65535 SYN_SENT    SYN_RECV    (57s/0)
+    tcp6  [fe80::1]:50000   [2001:db8:…:5:6]:65535 SYN_SENT    SYN_RECV    (58s/0)
     ");
 }
 
@@ -206,7 +206,7 @@ fn an_object_has_the_promised_fields() {
     {
       "age_ms": 2000,
       "disproved": 0,
-      "expires_ms": 117998,
+      "expires_ms": 118996,
       "family": "ipv4",
       "guessed": false,
       "handshake_rtt_us": null,
@@ -366,7 +366,7 @@ fn an_object_has_the_promised_fields() {
     {
       "age_ms": 2000,
       "disproved": 0,
-      "expires_ms": 57998,
+      "expires_ms": 58997,
       "family": "ipv6",
       "guessed": false,
       "handshake_rtt_us": null,
@@ -416,8 +416,8 @@ fn csv_has_a_header_and_as_many_fields_in_each_line() {
     );
     insta::assert_snapshot!(text, @r"
     family,vlan,vlan_inner,interface,initiator_addr,initiator_port,initiator_state,initiator_packets,initiator_bytes,responder_addr,responder_port,responder_state,responder_packets,responder_bytes,age_ms,idle_ms,expires_ms,syn_retransmits,synack_retransmits,origin,zone,timer,guessed,disproved,handshake_rtt_us,id,liberal,reset_pending
-    ipv4,,,eth0,198.51.100.9,40001,SYN_SENT,1,60,192.0.2.1,443,LISTEN,0,0,2000,1002,117998,3,0,handshake,0,syn_sent,false,0,,a58bfecf00000007,false,false
-    ipv4,,,eth0,198.51.100.9,40002,SYN_SENT,1,60,192.0.2.1,443,SYN_RECEIVED,0,0,2000,1002,57998,0,2,handshake,0,syn_received,false,0,,c270e48300000007,false,false
+    ipv4,,,eth0,198.51.100.9,40001,SYN_SENT,1,60,192.0.2.1,443,LISTEN,0,0,2000,1002,118996,3,0,handshake,0,syn_sent,false,0,,a58bfecf00000007,false,false
+    ipv4,,,eth0,198.51.100.9,40002,SYN_SENT,1,60,192.0.2.1,443,SYN_RECEIVED,0,0,2000,1002,58997,0,2,handshake,0,syn_received,false,0,,c270e48300000007,false,false
     ipv4,,,eth0,198.51.100.9,40003,ESTABLISHED,21,2060,192.0.2.1,443,ESTABLISHED,300,30000,2000,1002,431998996,0,0,handshake,0,established,false,0,1500,df55ca3b00000007,false,false
     ipv4,,,eth0,192.0.2.1,55000,ESTABLISHED,1,60,203.0.113.5,22,ESTABLISHED,0,0,2000,1002,431998996,0,0,pickup,0,established,true,0,,cef7c33d00000007,false,false
     ipv4,,,eth0,198.51.100.9,40004,FIN_WAIT_1,1,60,192.0.2.1,443,ESTABLISHED,0,0,2000,1002,118996,0,0,handshake,0,fin_wait,false,0,,1513822f00000007,false,false
@@ -429,7 +429,7 @@ fn csv_has_a_header_and_as_many_fields_in_each_line() {
     ipv4,10,,eth0,198.51.100.9,40003,ESTABLISHED,1,60,192.0.2.1,443,ESTABLISHED,0,0,2000,1002,431998996,0,0,handshake,10,established,false,0,,5b6776cf00000007,false,false
     ipv4,100,7,eth0,198.51.100.9,40003,ESTABLISHED,1,60,192.0.2.1,443,ESTABLISHED,0,0,2000,1002,431998996,0,0,handshake,458852,established,false,0,,02f3415500000007,false,false
     ipv6,,,eth0,2001:db8::9,50000,ESTABLISHED,1,60,2001:db8::1,443,ESTABLISHED,4,400,2000,1002,431998996,0,0,handshake,0,established,false,0,,2351c2ad00000007,false,false
-    ipv6,,,eth0,fe80::1,50000,SYN_SENT,1,60,2001:db8:1:2:3:4:5:6,65535,SYN_RECEIVED,0,0,2000,1002,57998,0,0,handshake,0,syn_received,false,0,,d2bb24a100000007,false,false
+    ipv6,,,eth0,fe80::1,50000,SYN_SENT,1,60,2001:db8:1:2:3:4:5:6,65535,SYN_RECEIVED,0,0,2000,1002,58997,0,0,handshake,0,syn_received,false,0,,d2bb24a100000007,false,false
     ");
 }
 

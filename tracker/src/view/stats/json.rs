@@ -8,7 +8,7 @@ use tracker_common::{
     reason::Reason,
 };
 
-use super::{Interface, Map, Pickup, Program, Snapshot};
+use super::{Interface, Map, Pickup, Program, Snapshot, defence};
 use crate::view::head::{Health, mode};
 
 impl Snapshot {
@@ -63,6 +63,7 @@ impl Snapshot {
                 },
             },
             liberal: self.is_liberal(),
+            defence: self.defence_document(),
             lost_events: Lost {
                 open: self.lost(LOST_EVENTS),
                 handshake: self.lost(LOST_EMBRYO),
@@ -112,6 +113,7 @@ struct Document<'a> {
     adaptive: Option<Adaptive>,
     pickup: Picking,
     liberal: bool,
+    defence: defence::Document,
     lost_events: Lost,
     states: Vec<Pair>,
     reasons: Vec<Counted>,

@@ -1,5 +1,6 @@
 //! Counters, fill and health: what `tracker stats` shows.
 
+mod defence;
 mod json;
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,7 @@ use tracker_common::{
     tcp::State,
 };
 
+pub use self::defence::{CookiesDone, Defence};
 use super::{
     Row,
     head::{Health, mode},
@@ -42,6 +44,8 @@ pub struct Snapshot {
     pub maps: Vec<Map>,
     /// Flows counted one by one.
     pub flows: Flows,
+    /// What is done against floods.
+    pub defence: Defence,
 }
 
 /// What the agent, or the last one, does by itself.
@@ -179,6 +183,7 @@ impl Snapshot {
     pub fn table(&self, out: &mut impl Write, verbose: bool) -> io::Result<()> {
         self.summary(out)?;
         self.states_table(out)?;
+        self.half_open_table(out)?;
         self.reasons_table(out, verbose)?;
         self.programs_table(out)?;
         self.maps_table(out)
@@ -244,6 +249,7 @@ impl Snapshot {
             self.gauge(Gauge::HalfOpen),
             self.live.half_open_limit.into(),
         )?;
+        self.defence_lines(out)?;
         fill(
             out,
             "Unproved",
