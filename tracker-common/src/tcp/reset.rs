@@ -156,7 +156,7 @@ pub fn revive(flow: &mut Flow, me: usize, segment: &Segment, acks_syn: bool) {
     // Unless it is the SYN that its own SYN-ACK has overtaken.
     let calls =
         segment.is_syn() && me == RESPONDER && !(answered && responder.isn.0 == segment.seq.0);
-    if closed && flow.has(held::HALF_OPEN) && (goes_on && proved || calls) {
+    if closed && flow.has(held::HALF_OPEN) && (goes_on && proved || calls && reset_by_responder) {
         // A responder's SYN-ACK after an RST begins anew, whatever came before.
         let responder = if syn && me == RESPONDER {
             State::Listen
