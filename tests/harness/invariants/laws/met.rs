@@ -1,5 +1,7 @@
 //! What a segment may do to the flow that it meets.
 
+mod taken;
+
 use tracker::replay::{Entry, Passage, Seen, Table, comparable};
 use tracker_common::{
     abi::{Flow, Live, Path, Refusal, Role, Zone, end_flags, flow_flags, held, switches},
@@ -148,6 +150,7 @@ impl<'a> Met<'a> {
             other => panic!("a segment of a flow is refused for {other:?}"),
         };
         assert_eq!(bound.value, value, "{:?}", self.reason);
+        self.bound_is_the_flows(&bound);
         // Of numbers that lie half of the circle apart neither is the lower one;
         // only a flow met in mid-life can have such.
         let width = bound.high.wrapping_sub(bound.low);
@@ -193,14 +196,17 @@ impl<'a> Met<'a> {
             *end = end.max(segment.seq.plus(segment.payload));
         }
         if self.reason == Reason::WindowEdge && takes {
-            let edge = &mut expected.ends[peer].max_end;
-            *edge = edge.max(after.ends[peer].max_end);
+            expected.ends[peer].max_end = self.opened();
         }
-        let overtook =
-            self.reason == Reason::HandshakeUnseen && expected.ends[me].state() == State::Listen;
-        if overtook && after.ends[me].has(end_flags::SPOKE) {
-            expected.ends[me].end = after.ends[me].end;
-            expected.ends[me].flags = after.ends[me].flags;
+        // Of what overtook a SYN-ACK it is remembered how far it reached.
+        let listens = expected.ends[me].state() == State::Listen;
+        let (was, is) = (&expected.ends[me], &after.ends[me]);
+        let remembered = (was.end, was.flags) != (is.end, is.flags);
+        if self.reason == Reason::HandshakeUnseen && listens && remembered {
+            let called = &expected.ends[peer];
+            assert!(segment.ack.after(called.isn) && !segment.ack.after(called.end));
+            expected.ends[me].end = segment.end();
+            expected.ends[me].flags = end_flags::SPOKE | segment.flags.0 & end_flags::FIN;
         }
         assert_eq!(
             comparable(&after),
@@ -238,7 +244,7 @@ impl<'a> Met<'a> {
         );
         assert_eq!(after.paths[me].differs(self.path), 0);
         assert_eq!(after.paths[peer].differs(before.paths[peer]), 0);
-        assert!(after.last == self.now || after.last == before.last && !moved);
+        self.lives_on(moved);
         let flags = self.segment.flags;
         if flags.has(Flags::RST) {
             self.reset();
@@ -253,21 +259,38 @@ impl<'a> Met<'a> {
                 self.settled
             );
         }
-        if !flags.has(Flags::SYN) {
-            assert_eq!(was[me].isn, is[me].isn);
-            // Half of the circle away is before and after at once.
-            let forth = is[me].end.since(was[me].end);
-            assert!(
-                forth <= 1 << 31,
-                "{:?} takes back what was sent: {:?}",
-                self.reason,
-                self.settled
-            );
+        if !flags.has(Flags::SYN) && !flags.has(Flags::RST) {
+            self.took();
         }
         let [initiator, responder] = after.states();
         let handshake = initiator.is_opening() || responder.is_opening();
         let closed = [initiator, responder] == [State::Closed; 2];
         assert!(handshake || closed || !after.has(held::HALF_OPEN));
+    }
+
+    /// What keeps a flow alive: a move; of a flow that is open whatever counts; of
+    /// one in its handshake nothing else, or who repeats a SYN would hold its
+    /// place for ever.
+    fn lives_on(&self, moved: bool) {
+        let (before, after) = (&self.before.flow, &self.after.flow);
+        let states = after.states();
+        let opening = states.iter().any(|state| state.is_opening());
+        let open = states == [State::Established; 2];
+        let expected: &[Tick] = if moved || open {
+            &[self.now]
+        } else if opening && !after.is_in_doubt() {
+            &[before.last]
+        } else {
+            // In TIME_WAIT it depends on the segment, and a state that is in
+            // doubt stands for another.
+            &[before.last, self.now]
+        };
+        assert!(
+            expected.contains(&after.last),
+            "{:?} at {:?} leaves {after:?}",
+            self.reason,
+            self.now
+        );
     }
 
     /// An RST closes a flow whose ends are past their handshakes only if it is
@@ -278,12 +301,29 @@ impl<'a> Met<'a> {
         let ends = &self.settled.ends;
         let anyhow = self.settled.is_liberal()
             || self.live.switches & switches::LIBERAL != 0
-            || self.segment.fragmented != 0
-            || self.before.pending.is_some()
-            || self.settled.states().iter().any(|state| state.is_opening());
-        let seq = self.segment.seq;
+            || self.segment.fragmented != 0;
+        let Segment { seq, ack, .. } = *self.segment;
+        let acknowledges = self.segment.flags.has(Flags::ACK);
+        // Who does not know of a SYN that had passed refuses it.
+        let refuses = self.before.pending.as_deref().is_some_and(|pending| {
+            let beyond = ack.since(pending.seq).wrapping_sub(1);
+            acknowledges && usize::from(pending.sender) == peer && beyond <= pending.payload
+        });
+        // In a handshake its receiver waits for an answer to its SYN, or has it
+        // already, and its ACK is on the way.
+        let answers = match ends[peer].state() {
+            State::SynSent => {
+                acknowledges && ack.after(ends[peer].isn) && !ack.after(ends[peer].end)
+            }
+            State::Listen => seq == ends[me].isn,
+            _ => false,
+        };
+        let next = match ends[peer].state() {
+            State::SynSent => ends[me].isn.plus(1),
+            _ => ends[peer].ack,
+        };
         assert!(
-            anyhow || seq == ends[peer].ack || seq == ends[me].end,
+            anyhow || refuses || answers || seq == next || seq == ends[me].end,
             "an RST of {seq:?} closes {ends:?}"
         );
     }
@@ -373,7 +413,13 @@ impl<'a> Met<'a> {
     /// A move is the newest step of the flow's history, where it has one.
     fn stepped(&self) {
         let (before, after) = (&self.before.flow, &self.after.flow);
+        let moved = before.event_seq() != after.event_seq();
+        let opening = |states: [State; 2]| states.iter().any(|state| state.is_opening());
+        let ended_early = opening(self.settled.states()) && after.states() == [State::Closed; 2];
+        // Of a flow that is past its handshake and proved every move is kept.
+        let kept = !opening(after.states()) && !ended_early && !after.has(held::PICKUP);
         let Some(history) = self.after.history.as_deref() else {
+            assert!(!moved || !kept, "{:?} is not remembered", self.reason);
             return;
         };
         let steps: Vec<_> = history.in_order(after.event_seq()).collect();
@@ -382,7 +428,7 @@ impl<'a> Met<'a> {
             return;
         }
         let Some(newest) = steps.last().filter(|step| step.seq == after.event_seq()) else {
-            // Back in its handshake, or not proved: not kept.
+            assert!(!kept, "{:?} is not remembered", self.reason);
             assert_eq!(self.before.history, self.after.history);
             return;
         };
