@@ -54,7 +54,7 @@ const ONLY: &str = "TRACKER_JUDGE_ONLY";
 /// Searches at the same time. Each needs memory of its own.
 const AT_ONCE: usize = 2;
 
-fn judge(scenario: &Scenario, brain: Brain, limits: Limits) -> Found {
+fn judge(scenario: &Scenario, brain: Brain, limits: Limits) -> (Found, String) {
     let live = Live {
         pickup: scenario.pickup.into(),
         ..Live::observing(Profile::Linux)
@@ -66,8 +66,8 @@ fn judge(scenario: &Scenario, brain: Brain, limits: Limits) -> Found {
         enforces: scenario.enforces,
     };
     let found = explore(setting, limits);
-    println!("{}", report::line(&setting, &found));
-    found
+    let line = report::line(&setting, &found);
+    (found, line)
 }
 
 #[test]
@@ -88,7 +88,8 @@ fn the_tracker_follows_the_rfc() {
         for _ in 0..AT_ONCE {
             scope.spawn(|| {
                 while let Some(scenario) = scenarios.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let found = judge(scenario, Brain::Real, size.limits());
+                    let (found, line) = judge(scenario, Brain::Real, size.limits());
+                    println!("{line}");
                     assert!(
                         found.apart.contains_key("equal"),
                         "{}: no point of rest was reached",
@@ -114,10 +115,11 @@ fn broken_trackers_are_caught() {
     let scenarios = Size::Short.scenarios();
     for (brain, name) in Brain::BROKEN {
         let scenario = scenarios.iter().find(|scenario| scenario.name == name);
-        let found = judge(scenario.expect("a scenario's name"), brain, limits);
+        let (found, _) = judge(scenario.expect("a scenario's name"), brain, limits);
         assert!(
             !found.counterexamples.is_empty(),
             "{brain:?} passes for a tracker"
         );
+        println!("{}", report::caught(brain, name, &found));
     }
 }

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use serde_json::json;
 
 use super::{
+    beside::Brain,
     scenario::Scenario,
     search::Found,
     world::{Setting, Told},
@@ -45,6 +46,18 @@ pub fn line(setting: &Setting<'_>, found: &Found) -> String {
         "aborts": budget.aborts,
         "apart": found.apart,
         "counterexamples": examples,
+    });
+    format!("judge: {value}")
+}
+
+/// The same of a broken tracker that was caught.
+pub fn caught(brain: Brain, scenario: &str, found: &Found) -> String {
+    let kinds: Vec<_> = found.counterexamples.iter().map(|one| &one.kind).collect();
+    let value = json!({
+        "judge": "model",
+        "broken": format!("{brain:?}"),
+        "caught_in": scenario,
+        "by": kinds,
     });
     format!("judge: {value}")
 }

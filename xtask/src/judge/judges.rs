@@ -130,6 +130,11 @@ pub const JUDGES: &[Judge] = &[
                 fold: Fold::Max,
             },
             sum("counter-examples", &["counterexamples"]),
+            Number {
+                label: "trackers broken on purpose, each caught",
+                path: &["broken"],
+                fold: Fold::Lines,
+            },
         ],
     },
     Judge {

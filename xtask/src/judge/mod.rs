@@ -62,7 +62,8 @@ pub fn command(wanted: &Wanted) -> Result<ExitCode> {
     privilege::check("loading eBPF programs, which the judges do,")?;
     setup::ensure(Purpose::Test)?;
     let numbers = paths::workspace()?.join(page::NUMBERS);
-    let mut kept = account::load(&numbers)?;
+    // Before hours are spent: it must be readable.
+    account::load(&numbers)?;
     let place = Place::here()?;
     let programs = if judges.iter().any(|judge| judge.kind == Kind::Suite) {
         Some(Programs::build()?)
@@ -75,6 +76,8 @@ pub fn command(wanted: &Wanted) -> Result<ExitCode> {
         let account = one(judge, wanted.quick, programs.as_ref(), &place)?;
         // After each: a run that is stopped has not been in vain.
         if !wanted.quick {
+            // Another run may have kept something meanwhile.
+            let mut kept = account::load(&numbers)?;
             kept.insert(judge.name.into(), account.clone());
             account::store(&numbers, &kept)?;
             page::write(&kept)?;
