@@ -250,7 +250,9 @@ pub const fn approach(listener: &Listener, now: Tick) -> Approach {
 #[inline(always)]
 #[must_use]
 pub const fn is_news(listener: &Listener, options: &Options, now: Tick) -> bool {
-    now.since(listener.seen) >= ticks_from_ms(250) || options.present & !listener.options != 0
+    now.since(listener.seen) >= ticks_from_ms(250)
+        || listener.window == 0
+        || options.present & !listener.options != 0
 }
 
 /// A bucket of the sketch that caps SYN-ACKs to one address: the second it counts

@@ -153,9 +153,12 @@ pub fn is_returned(packet: &Packet, headers: &mut Headers) -> bool {
     code == 0
 }
 
-/// Whether nobody answers at the packet's source.
+/// Whether nobody answers at the packet's source, or this host itself would.
 #[inline(always)]
 fn is_from_nobody(packet: &Packet) -> bool {
+    if packet.source == packet.destination {
+        return true;
+    }
     match packet.family() {
         Family::V4 => defence::is_nobody_v4(u32::from_be(packet.source[0])),
         Family::V6 => defence::is_nobody_v6(packet.source.map(u32::from_be)),
@@ -245,8 +248,15 @@ pub fn answer(
     let length = scratch.headers.fill(packet);
     let cookie = match approach {
         Approach::AnswerAndStamp => {
+            let made = make_and_stamp(context, packet, &mut scratch.headers, length);
+            let Some(cookie) = made else {
+                // It is gone, or can take no more: what the stack answers counts,
+                // until it is seen to answer with a SYN-ACK again.
+                listener.forget();
+                return None;
+            };
             listener.stamped = now;
-            make_and_stamp(context, packet, &mut scratch.headers, length)?
+            cookie
         }
         Approach::Answer | Approach::Ask => make(&mut scratch.headers, family, length)?,
     };
@@ -279,10 +289,11 @@ pub fn zone(scratch: &Scratch) -> u32 {
 /// are cut off. False if the frame cannot be written.
 #[inline(always)]
 fn write(frame: &Ingress<'_>, packet: &Packet, answer: &Answer, cookie: u32, room: u32) -> bool {
-    if packet.segment.payload != 0 && !frame.cut(packet.segment.payload) {
+    // First what may fail before anything is changed.
+    if !frame.turn_back() {
         return false;
     }
-    if !frame.turn_back() {
+    if packet.segment.payload != 0 && !frame.cut(packet.segment.payload) {
         return false;
     }
     let tcp_length = TCP + room;

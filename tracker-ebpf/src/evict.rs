@@ -7,21 +7,26 @@ use tracker_common::{
 
 use crate::{event, gauge, maps::HALF_OPEN_RING, table, track::opening};
 
-/// Slots of the age ring that are looked at.
-const LOOKS: u64 = 8;
+/// Slots of the age ring that one packet looks at. An opening writes one slot and
+/// each is looked at once, so that more than one suffice to catch up.
+const LOOKS: u64 = 4;
 
 /// Removes the oldest half-open flow that came from elsewhere; false if none was
-/// found. The ring has as many slots as there may be half-open flows, so the slot
-/// that is written next holds the oldest of all; if that flow is past its
-/// handshake, one of the next will do.
+/// found among so many slots, and another packet goes on from there.
 #[inline(never)]
 pub fn oldest(event: &mut Event, slots: u32) -> bool {
     if slots == 0 {
         return false;
     }
     let head = gauge::taken(Gauge::RingHead);
-    for look in 0..LOOKS {
-        let slot = (head + look) % u64::from(slots);
+    // Behind that, slots have been written anew.
+    let mut at = gauge::taken(Gauge::RingTail).max(head.saturating_sub(slots.into()));
+    for _ in 0..LOOKS {
+        if at >= head {
+            return false;
+        }
+        let slot = at % u64::from(slots);
+        at += 1;
         let Some(place) = HALF_OPEN_RING.get(slot as u32) else {
             return false;
         };
@@ -31,9 +36,11 @@ pub fn oldest(event: &mut Event, slots: u32) -> bool {
         event.key = place.key;
         event.family = family as u8;
         if remove(event, family, place.generation) {
+            gauge::set(Gauge::RingTail, at);
             return true;
         }
     }
+    gauge::set(Gauge::RingTail, at);
     false
 }
 

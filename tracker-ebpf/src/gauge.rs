@@ -37,6 +37,15 @@ pub fn taken(gauge: Gauge) -> u64 {
     unsafe { (&raw const (*cell).value).read_volatile() }
 }
 
+/// Sets `gauge`, whose value nobody adds to.
+#[inline(always)]
+pub fn set(gauge: Gauge, value: u64) {
+    if let Some(cell) = GAUGES.get_ptr_mut(gauge as u32) {
+        // SAFETY: as above.
+        unsafe { (&raw mut (*cell).value).write_volatile(value) };
+    }
+}
+
 /// The gauge behind what [`tracker_common::tcp::Opening::reservation`] says.
 #[inline(always)]
 const fn of(reservation: u16) -> Gauge {

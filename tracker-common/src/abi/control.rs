@@ -159,11 +159,14 @@ pub enum Gauge {
     RingHead = 4,
     /// Half-open flows that this host's own clients opened.
     Calling = 5,
+    /// Slots of the age ring before which no half-open flow is left, counted as
+    /// [`Gauge::RingHead`].
+    RingTail = 6,
 }
 
 impl Gauge {
     /// How many there are.
-    pub const COUNT: u32 = 6;
+    pub const COUNT: u32 = 7;
 }
 
 /// One [`Gauge`], alone on its cache line so that CPUs do not contend for a

@@ -152,6 +152,12 @@ pub struct Listener {
 const _: () = assert!(size_of::<Listener>() == 48);
 
 impl Listener {
+    /// Answers for it no more, until another SYN-ACK of its own is seen.
+    #[inline(always)]
+    pub const fn forget(&mut self) {
+        self.window = 0;
+    }
+
     /// Takes what a SYN-ACK says that left at `now`.
     #[inline(always)]
     pub const fn learn(&mut self, window: u16, options: &Options, now: Tick) {
