@@ -8,6 +8,8 @@
 //! | `reaper`, `time_wait` | sweeps for expired flows, and for too many in TIME_WAIT |
 //! | `keeper`, `pressure` | signs of life, and time-outs that follow the fill of the tables |
 //! | `events` | what the programs report |
+//! | `flood` | tells when a flood begins and ends |
+//! | `ban` | bans that have ended, and those that the agent makes by itself |
 //! | `cookies`, `flight`, `posture`, `listeners`, `sysctls` | SYN cookies: when, for whom, and what they need of the host |
 //! | `recount`, `room` | counters that have drifted, and tables that are full |
 //! | `interfaces` | interfaces that go and come back |
@@ -17,10 +19,12 @@
 //! with the last configuration, and expired flows stay in the table but count
 //! as absent.
 
+mod ban;
 mod cookies;
 mod duties;
 mod events;
 mod flight;
+mod flood;
 mod gaps;
 mod interfaces;
 mod keeper;
@@ -50,6 +54,7 @@ use tokio_util::sync::CancellationToken;
 use tracker_common::abi::Mode;
 
 use self::{
+    ban::Record,
     cookies::Controller,
     duties::{Duties, Pickup},
     interfaces::Interfaces,
@@ -122,11 +127,12 @@ pub async fn run(
     let live = Arc::new(LiveOwner::adopt(Arc::clone(active.pinned()))?);
     let started = events::Rings::open(active.pinned()).and_then(|rings| {
         attach(&mut active, &live, &config, &duties)?;
+        let record = Arc::new(Record::adopt(active.pinned())?);
         let controller = Controller::begin(active.pinned(), &live, &config)?;
         active.establish();
-        Ok((rings, controller))
+        Ok((rings, record, controller))
     });
-    let (rings, controller) = match started {
+    let (rings, record, controller) = match started {
         Ok(started) => started,
         Err(error) => {
             live.retire(&duties);
@@ -162,6 +168,17 @@ pub async fn run(
         stop.clone(),
     ));
     tasks.spawn(events::run(rings, wake, stop.clone()));
+    tasks.spawn(flood::run(
+        Arc::clone(active.pinned()),
+        Arc::clone(&record),
+        stop.clone(),
+    ));
+    tasks.spawn(ban::run(
+        Arc::clone(active.pinned()),
+        record,
+        configs.subscribe(),
+        stop.clone(),
+    ));
     if let Some(log) = active.log() {
         tasks.spawn(events::forward_log(log, stop.clone()));
     }

@@ -135,7 +135,7 @@ impl Head<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::view::samples::{live, now_ns};
+    use crate::view::samples::{gauges, live, now_ns};
 
     fn line(live: &Live, flows: usize, width: usize) -> String {
         let head = Head {
@@ -145,7 +145,7 @@ mod tests {
             ],
             live,
             now_ns: now_ns(),
-            gauges: &[3, 1, 12, 3, 40, 2],
+            gauges: &gauges(),
             flows,
         };
         let mut out = Vec::new();

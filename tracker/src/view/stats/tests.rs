@@ -3,7 +3,7 @@
 use tracker_common::abi::{CookieMode, Family, Mode, Place, defence_flags};
 
 use super::*;
-use crate::view::samples::{clock, live, now_ns, samples};
+use crate::view::samples::{clock, gauges, live, now_ns, samples};
 
 fn snapshot() -> Snapshot {
     let clock = clock();
@@ -21,7 +21,7 @@ fn snapshot() -> Snapshot {
             time_wait_limit: 65_536,
             adaptive: Some([60, 120]),
         }),
-        gauges: [3, 1, 12, 3, 40, 2],
+        gauges: gauges(),
         reasons: vec![
             (
                 Reason::Tracked,
