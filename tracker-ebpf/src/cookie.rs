@@ -10,7 +10,7 @@ use aya_ebpf::{
     },
 };
 use tracker_common::{
-    abi::{Family, Live, Place},
+    abi::{AtLimit, CookieMode, Family, Gauge, Key, Listener, Live, Place, defence_flags},
     defence::{self, Answer, Approach},
     parse::Packet,
     reason::Reason,
@@ -21,10 +21,10 @@ use tracker_common::{
 use crate::{
     atomic::fetch_add,
     frame::Ingress,
-    listeners,
+    gauge, listeners,
     maps::{ANSWER_SLOTS, ANSWERS, PROVED},
     scratch::Scratch,
-    sockets,
+    shares, sockets,
 };
 
 /// Headers as the kernel's helpers read them: of the IP header only the
@@ -209,6 +209,21 @@ fn may_answer(packet: &Packet, live: &Live, now_ns: u64) -> bool {
             .is_some_and(|&at| now_ns.wrapping_sub(at) < PROOF_NS)
 }
 
+/// Whether a SYN of no flow to `listener` is to be answered with a cookie.
+#[inline(always)]
+fn is_wanted(listener: &Listener, key: &Key, family: Family, high: bool, live: &Live) -> bool {
+    if listener.mode == CookieMode::Never as u8 {
+        return false;
+    }
+    if listener.mode == CookieMode::Always as u8 || live.defence & defence_flags::ANSWER != 0 {
+        return true;
+    }
+    live.defence & defence_flags::AT_LIMIT != 0
+        && live.at_limit == AtLimit::Cookie as u8
+        && (gauge::taken(Gauge::HalfOpen) >= u64::from(live.half_open_limit)
+            || shares::exhausted(key, family, high, live))
+}
+
 /// Answers the SYN in `scratch` with a cookie, if it is one to be answered so.
 /// Gives the reason with which it leaves; `None` if it is to go on to the stack.
 #[inline(always)]
@@ -224,6 +239,10 @@ pub fn answer(
     let listener = listeners::of(packet, zone)?;
     // SAFETY: a map value of integers; what races here is mended by the next SYN.
     let listener = unsafe { &mut *listener };
+    let high = scratch.from != 0;
+    if !is_wanted(listener, &scratch.event.key, family, high, live) {
+        return None;
+    }
     let now = Tick::from_ns(scratch.event.time_ns);
     let approach = defence::approach(listener, now);
     if matches!(approach, Approach::Ask) {

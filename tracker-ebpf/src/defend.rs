@@ -1,15 +1,15 @@
 //! The defence against floods: what meets it before it meets a flow.
 
 use tracker_common::{
-    abi::{AtLimit, CookieMode, Family, Gauge, Listener, Live, Mode, Side, defence_flags},
+    abi::{Listener, Live, Mode, Side, defence_flags},
     defence,
     reason::Reason,
     tcp::{Flags, Opening},
 };
 
 use crate::{
-    atomic::fetch_add, bans, clock, cookie, gauge, globals, listeners, maps::LIVE,
-    scratch::Scratch, shares, table, track::create,
+    atomic::fetch_add, bans, clock, cookie, globals, listeners, maps::LIVE, scratch::Scratch,
+    table, track::create,
 };
 
 /// Whether there is anything to defend with.
@@ -28,7 +28,7 @@ pub fn defends() -> bool {
 pub enum Fate {
     /// It leaves with this reason.
     Leave(Reason),
-    /// It is a SYN to be answered with a cookie, if that can be.
+    /// It is a SYN of no flow, which may have to be answered with a cookie.
     Answer,
     /// It meets its flow.
     Meet,
@@ -57,41 +57,12 @@ pub fn defend(scratch: &mut Scratch, live: &Live) -> Fate {
         return Fate::Meet;
     }
     if scratch.packet.segment.is_syn() {
-        return if wants_cookie(scratch, family, live) {
-            Fate::Answer
-        } else {
-            Fate::Meet
-        };
+        return Fate::Answer;
     }
     if flags.has(Flags::SYN) || live.defence & defence_flags::CHECK == 0 {
         return Fate::Meet;
     }
     take_back(scratch, live).map_or(Fate::Meet, Fate::Leave)
-}
-
-/// Whether a SYN of no flow is to be answered with a cookie.
-#[inline(always)]
-fn wants_cookie(scratch: &Scratch, family: Family, live: &Live) -> bool {
-    let Some(listener) = listeners::of(&scratch.packet, cookie::zone(scratch)) else {
-        return false;
-    };
-    // SAFETY: a map value of integers.
-    let mode = unsafe { (*listener).mode };
-    if mode == CookieMode::Never as u8 {
-        return false;
-    }
-    if mode == CookieMode::Always as u8 || live.defence & defence_flags::ANSWER != 0 {
-        return true;
-    }
-    live.defence & defence_flags::AT_LIMIT != 0
-        && live.at_limit == AtLimit::Cookie as u8
-        && (gauge::taken(Gauge::HalfOpen) >= u64::from(live.half_open_limit)
-            || shares::exhausted(
-                &scratch.event.key,
-                family,
-                Side::from_raw(scratch.from) as u8 != 0,
-                live,
-            ))
 }
 
 /// Opens a flow for an ACK that returns a cookie; refuses one that returns none,
