@@ -117,7 +117,10 @@ impl Controller {
                 controller.note.on_since_ns = earlier.on_since_ns.or(Some(now_ns));
             }
         }
-        controller.step(None)?;
+        // Without cookies the tracker goes on all the same.
+        if let Err(error) = controller.step(None) {
+            controller.trouble.tell(&format!("{error:#}"));
+        }
         controller.write_note()?;
         Ok(controller)
     }
@@ -260,10 +263,10 @@ impl Controller {
             }
             self.obstacle = obstacle;
         }
-        if may_answer {
-            listeners::apply(&self.pinned, Some(&self.config.defence), pressed)?;
-        }
-        Ok(())
+        let hindered = self.obstacle.is_some();
+        self.live.defend(|facts| facts.hindered = hindered)?;
+        let defence = (may_answer && !hindered).then_some(&self.config.defence);
+        listeners::apply(&self.pinned, defence, pressed)
     }
 
     /// Does what is wished, in the order that the module tells. `reach` is the

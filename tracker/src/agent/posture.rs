@@ -1,7 +1,9 @@
 //! Which defences the programs are told to use.
 
-use tracker_common::abi::{CookieMode, Live, Mode, Role, defence_flags};
-use tracker_common::tcp::Options;
+use tracker_common::{
+    abi::{AtLimit, CookieMode, Live, Mode, Role, defence_flags},
+    tcp::Options,
+};
 
 use crate::{
     config::{Config, Defence},
@@ -19,6 +21,8 @@ pub struct Facts {
     pub checking: bool,
     /// Somebody is banned.
     pub bans: bool,
+    /// An interface hides what an answer needs: none may be sent.
+    pub hindered: bool,
 }
 
 impl Facts {
@@ -29,6 +33,7 @@ impl Facts {
             answering: live.defence & defence_flags::ANSWER != 0,
             checking: live.defence & defence_flags::CHECK != 0,
             bans: live.defence & defence_flags::BANS != 0,
+            hindered: false,
         }
     }
 }
@@ -47,14 +52,18 @@ fn wants_cookies(defence: &Defence) -> bool {
             .any(|rule| rule.cookies != CookieMode::Never)
 }
 
-/// Whether a SYN may be answered with a cookie at any moment, whatever the number
-/// of half-open flows: at the limit of a listener or a source; at any limit, where
-/// the kernel always gives one.
+/// Whether a SYN may be answered with a cookie at any moment, whatever the
+/// controller of cookies decides: at a limit, where the kernel gives one. With
+/// `tcp_syncookies = 1` it does so when the listener's own queue is full.
 ///
-/// Then an ACK of no flow must be looked at at any moment, too.
-const fn answers_at_limits(defence: &Defence, host: HostTcp) -> bool {
-    host.syncookies == 2
-        || (host.syncookies != 0 && (defence.listener_limit != 0 || defence.source_limit != 0))
+/// Then an ACK of no flow must be looked at at any moment, too. At the global
+/// limit alone that does not happen where the controller may set the sysctl: it
+/// has been woken long before.
+fn answers_at_limits(defence: &Defence, host: HostTcp) -> bool {
+    let single = defence.listener_limit != 0 || defence.source_limit != 0;
+    defence.at_limit != AtLimit::Drop
+        && host.syncookies != 0
+        && (host.syncookies == 2 || single || !defence.manage_sysctls)
 }
 
 /// [`Live::defence`].
@@ -64,15 +73,17 @@ pub fn bits(config: &Config, facts: Facts) -> u8 {
         answering,
         checking,
         bans,
+        hindered,
     } = facts;
     let cookies = may_answer(config);
-    let at_limits = cookies && answers_at_limits(&config.defence, host);
+    let sends = cookies && !hindered;
+    let at_limits = sends && answers_at_limits(&config.defence, host);
     [
-        (defence_flags::ANSWER, cookies && answering),
+        (defence_flags::ANSWER, sends && answering),
         (defence_flags::CHECK, checking || at_limits),
         (defence_flags::OPTIONS, cookies && host.timestamps == 2),
         (defence_flags::LEARN, cookies),
-        (defence_flags::AT_LIMIT, cookies && host.syncookies != 0),
+        (defence_flags::AT_LIMIT, sends && host.syncookies != 0),
         (defence_flags::BANS, bans),
         (defence_flags::FULL_DROPS, config.defence.full_drops),
         (defence_flags::ECN, cookies && host.ecn),
@@ -138,6 +149,7 @@ pub mod tests {
         answering: false,
         checking: false,
         bans: false,
+        hindered: false,
     };
 
     #[test]
@@ -203,6 +215,23 @@ pub mod tests {
         config.defence.source_limit = 5;
         assert_eq!(bits(&config, kernel(1)) & CHECK, CHECK);
         assert_eq!(bits(&config, kernel(0)) & (CHECK | AT_LIMIT), 0);
+        config.defence.at_limit = AtLimit::Drop;
+        assert_eq!(bits(&config, kernel(2)) & CHECK, 0);
+        // Nobody sets the sysctl when half-open flows become many.
+        let mut config = enforcing();
+        config.defence.manage_sysctls = false;
+        assert_eq!(bits(&config, kernel(1)) & CHECK, CHECK);
+    }
+
+    #[test]
+    fn where_an_answer_would_lack_its_tag_none_is_sent() {
+        let hindered = Facts {
+            answering: true,
+            checking: true,
+            hindered: true,
+            ..QUIET
+        };
+        assert_eq!(bits(&enforcing(), hindered), CHECK | LEARN | ECN);
     }
 
     #[test]
