@@ -22,6 +22,7 @@
 //! | [`attached`] | what is attached to an interface |
 //! | [`losses`] | what got lost, by the kernel's own counters |
 //! | [`frames`] | raw frames, for flows by the hundred thousand |
+//! | [`flood`] | frames by the million, from a program in the kernel |
 //! | [`spoof`] | single segments that no socket sent |
 //! | [`captures`] | captures that were not made for this project |
 //! | [`invariants`] | what holds for any input, for the fuzzer and its corpus |
@@ -33,6 +34,7 @@ pub mod agent;
 pub mod attached;
 pub mod captures;
 pub mod connection;
+pub mod flood;
 pub mod flow;
 pub mod frames;
 pub mod invariants;

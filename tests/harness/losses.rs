@@ -81,7 +81,11 @@ fn counter(netns: &Namespace, file: &str, line: &str, name: &str) -> Result<u64>
 }
 
 /// Packets that an interface dropped on the way in and on the way out.
-fn dropped(netns: &Namespace, interface: &str) -> Result<u64> {
+///
+/// # Errors
+///
+/// /proc/net/dev does not look as expected, or no such interface.
+pub fn dropped(netns: &Namespace, interface: &str) -> Result<u64> {
     let path = "/proc/thread-self/net/dev";
     let text = netns.run_in(|| fs::read_to_string(path))?.context(path)?;
     let line = text

@@ -136,6 +136,22 @@ pub const FIRST_MAC: &str = "02:00:00:00:00:0a";
 /// MAC address of the second end of every [`cable`].
 pub const SECOND_MAC: &str = "02:00:00:00:00:0b";
 
+/// The octets of a MAC address written as [`FIRST_MAC`] is.
+///
+/// # Panics
+///
+/// It is not written like that.
+#[must_use]
+pub fn mac_of(text: &str) -> [u8; 6] {
+    let octets: Option<Vec<u8>> = text
+        .split(':')
+        .map(|octet| u8::from_str_radix(octet, 16).ok())
+        .collect();
+    octets
+        .and_then(|octets| octets.try_into().ok())
+        .unwrap_or_else(|| panic!("{text:?} is no MAC address"))
+}
+
 /// An end of a [`cable`]: a namespace, and the interface's name there.
 pub type Plug<'a> = (&'a Namespace, &'a str);
 

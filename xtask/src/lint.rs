@@ -47,13 +47,21 @@ pub fn command(record: &Record) -> Result<ExitCode> {
 fn checks(record: &Record) -> Result<Vec<(&'static str, Command)>> {
     // Over the whole workspace at once cargo would unite the features, and the
     // eBPF crate would get what is meant for the agent, with std.
-    let userspace = ["--workspace", "--exclude=tracker-ebpf"];
+    let userspace = [
+        "--workspace",
+        "--exclude=tracker-ebpf",
+        "--exclude=flood-ebpf",
+    ];
     // In a folder of its own, for the eBPF program's page would overwrite that
     // of the agent, its namesake, and the two differ in how they panic.
     let target = paths::workspace()?.join("target/lint-ebpf");
     let kernel = |command: &mut Command| {
         command
-            .args(["--package=tracker-ebpf", "--package=tracker-common"])
+            .args([
+                "--package=tracker-ebpf",
+                "--package=flood-ebpf",
+                "--package=tracker-common",
+            ])
             .arg("--target-dir")
             .arg(&target)
             // There is no unwinding without std.
@@ -108,6 +116,7 @@ fn check_for_bpf(record: &Record, target: &Path) -> Result<Command> {
             "cargo",
             "check",
             "--package=tracker-ebpf",
+            "--package=flood-ebpf",
             "--bins",
         ])
         .args([

@@ -4,6 +4,7 @@
 //! starting programs as root, running tests that need root, and linting in the
 //! two passes that an eBPF crate in a workspace asks for.
 
+mod bench;
 mod cargo;
 mod judge;
 mod lint;
@@ -14,7 +15,7 @@ mod run;
 mod setup;
 mod test;
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -89,6 +90,28 @@ enum Command {
         #[arg(long, conflicts_with_all = ["names", "quick", "mutants"])]
         page: bool,
     },
+    /// Measure, beside floors and peers of the same run, and write docs/bench.md.
+    ///
+    /// Without a name it says which benches there are. Everything takes place in
+    /// network namespaces made for it.
+    Bench {
+        /// The bench.
+        #[arg(value_name = "NAME")]
+        name: Option<String>,
+        /// Write the result to this file, too, as JSON.
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+        /// A short run, whose figures are shown and not kept.
+        #[arg(long)]
+        quick: bool,
+        /// Run nothing: write the page anew from docs/bench.json.
+        #[arg(long, conflicts_with_all = ["name", "json", "quick", "args"])]
+        page: bool,
+        /// Arguments of the bench, such as `--kind ack`; the figures are shown and
+        /// not kept.
+        #[arg(last = true, value_name = "ARGS")]
+        args: Vec<OsString>,
+    },
     /// Check formatting, clippy and documentation, warnings refused.
     Lint,
 }
@@ -119,6 +142,19 @@ fn dispatch(command: Command) -> Result<ExitCode> {
             names,
             quick,
             mutants,
+        }),
+        Command::Bench {
+            name,
+            json,
+            quick,
+            page,
+            args,
+        } => bench::command(&bench::Wanted {
+            name,
+            json,
+            quick,
+            page,
+            args,
         }),
         Command::Lint => lint::command(&setup::ensure(Purpose::Build)?),
     }
