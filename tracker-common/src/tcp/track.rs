@@ -473,8 +473,11 @@ fn advance(
     context: &Context,
 ) {
     if flow.ends[me].bits().is(State::SynSent) {
-        // Karn: a repeated SYN or SYN-ACK leaves open which one was answered.
-        if me == INITIATOR && flow.ends[0].syn_retransmits | flow.ends[1].syn_retransmits == 0 {
+        // Karn: a repeated SYN or SYN-ACK leaves open which one was answered. And of
+        // a cookie nobody kept when it was sent.
+        let again = flow.ends[0].syn_retransmits | flow.ends[1].syn_retransmits;
+        let from_cookie = flow.flags & flow_flags::ORIGIN_MASK != 0;
+        if me == INITIATOR && again == 0 && !from_cookie {
             let syn = Micros(flow.ends[me].ack.0);
             flow.handshake_rtt = ShortMicros::pack(context.micros.since(syn));
         }

@@ -1,12 +1,13 @@
 //! Openings: RFC 9293 section 3.5 and what goes wrong there.
 
-use super::conversation::{Conversation, IRS, ISS, segment, with_options};
+use super::conversation::{Conversation, IRS, ISS, LIVE, segment, with_options};
 use crate::{
-    abi::{end_flags, held},
+    abi::{Flow, Listener, Origin, end_flags, held},
+    defence,
     reason::Reason,
     seq::Seq,
-    tcp::{Flags, State},
-    time::Micros,
+    tcp::{Context, Flags, Opening, Outcome, State, meet, open},
+    time::{Micros, ShortMicros, Tick},
 };
 
 const SYN: u8 = Flags::SYN;
@@ -301,4 +302,50 @@ fn half_of_a_handshake_that_was_not_seen_is_noted() {
         Reason::HandshakeUnseen
     );
     c.expect(State::SynSent, State::Listen);
+}
+
+/// Of a cookie that came back the SYN's time is not known.
+#[test]
+fn a_flow_from_a_cookie_is_as_strict_as_any_and_knows_no_round_trip() {
+    let listener = Listener {
+        window: 1000,
+        mss: 1460,
+        ..Listener::default()
+    };
+    let ack = segment(ACK, ISS + 1, IRS + 1, 0);
+    let (syn, syn_ack) = defence::handshake(&ack, &listener, &LIVE, Micros(5));
+    let mut flow = Flow::default();
+    let mut outcome = Outcome::default();
+    let context = Context {
+        pending: syn,
+        bytes: 40,
+        now: Tick(7),
+        ..Context::default()
+    };
+    let opening = Opening::Cookie;
+    open(
+        &mut flow,
+        opening,
+        &syn_ack,
+        7,
+        9,
+        false,
+        false,
+        1,
+        &context,
+        &LIVE,
+        &mut outcome,
+    );
+    assert_eq!(outcome.reason, Reason::CookieReturned);
+    assert_eq!(flow.origin(), Origin::Cookie);
+    assert!(flow.has(held::HALF_OPEN) && !flow.has(held::COUNTED));
+    meet(&mut flow, &ack, 0, &context, &LIVE, &mut outcome);
+    assert_eq!(outcome.reason, Reason::Tracked);
+    assert_eq!(flow.states(), [State::Established; 2]);
+    assert_eq!((flow.ends[0].isn, flow.ends[1].isn), (Seq(ISS), Seq(IRS)));
+    assert_eq!(flow.handshake_rtt, ShortMicros::default());
+    // The SYN-ACK's window is the right edge.
+    let beyond = segment(ACK, ISS + 1002, IRS + 1, 10);
+    meet(&mut flow, &beyond, 0, &context, &LIVE, &mut outcome);
+    assert_eq!(outcome.reason, Reason::BeyondWindow);
 }
