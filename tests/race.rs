@@ -152,7 +152,11 @@ fn check(bench: &Bench) {
         );
     }
     assert_eq!(gauge(Gauge::HalfOpen), half_open, "half-open reservations");
-    assert_eq!(gauge(Gauge::Calling), calling, "half-open flows of local clients");
+    assert_eq!(
+        gauge(Gauge::Calling),
+        calling,
+        "half-open flows of local clients"
+    );
     assert_eq!(
         gauge(Gauge::Pickup),
         pickups,

@@ -3,10 +3,11 @@
 //!
 //! Each row runs in every wrapping (IPv4 and IPv6; untagged, priority-tagged,
 //! VLAN, QinQ), at both hooks, with and without TCP options, where it makes
-//! sense. Exactly one counter must move, by one, and every packet passes: the
-//! tracker only observes.
+//! sense. Exactly one counter must move, by one, and every packet passes, but
+//! for those that are refused or answered where the tracker enforces.
 
 mod checked;
+mod defence;
 mod malformed;
 mod memory;
 mod opening;
@@ -51,6 +52,7 @@ fn rows() -> Vec<Row> {
         opening::rows(),
         segments::rows(),
         checked::rows(),
+        defence::rows(),
     ]
     .concat()
 }

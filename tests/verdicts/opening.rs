@@ -206,7 +206,9 @@ fn reopeners() -> Vec<Row> {
 
 fn obstacles() -> Vec<Row> {
     vec![
+        // The host's own clients have no such limit: `defence` has their rows.
         row("a SYN over the half-open limit", Reason::HalfOpenLimit)
+            .from(&FOREIGN)
             .prepare(|stage| {
                 stage.configure(|live, gauges| {
                     live.half_open_limit = gauges[Gauge::HalfOpen as usize] as u32 + 1;
@@ -226,6 +228,7 @@ fn obstacles() -> Vec<Row> {
             "an answered SYN frees its place under the limit",
             Reason::FlowOpened,
         )
+        .from(&FOREIGN)
         .prepare(|stage| {
             stage.configure(|live, gauges| {
                 live.half_open_limit = gauges[Gauge::HalfOpen as usize] as u32 + 1;
@@ -240,6 +243,7 @@ fn obstacles() -> Vec<Row> {
             "a connection whose SYN was over the limit, when it proves itself",
             Reason::FlowPickedUp,
         )
+        .from(&FOREIGN)
         .prepare(|stage| {
             stage.configure(|live, gauges| {
                 live.half_open_limit = gauges[Gauge::HalfOpen as usize] as u32 + 1;

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail, ensure};
 use tracker_common::{
-    abi::{Bound, Interface, Live, interface_flags},
+    abi::{Bound, Gauge, Interface, Live, interface_flags},
     reason::{Class, Reason},
     tcp::State,
 };
@@ -310,8 +310,31 @@ impl<'a> Stage<'a> {
         self.play_in(talk, segment, Class::Accept)
     }
 
+    /// Sends a segment of the talk as changed, which must leave with this reason.
+    pub fn beside(&mut self, segment: Seg, change: fn(&mut Talk), expected: Reason) -> Result<()> {
+        let mut talk = self.talk;
+        change(&mut talk);
+        let frame = self.frame(&talk, segment);
+        let reason = self.bench.send(self.origin_of(segment.from), &frame)?;
+        ensure!(
+            reason == expected,
+            "{segment:?} beside leaves with {} instead of {}",
+            reason.as_str(),
+            expected.as_str()
+        );
+        Ok(())
+    }
+
+    /// Configures everything.
+    pub fn set(&mut self, live: &Live) -> Result<()> {
+        Ok(self.bench.loaded.set_live(live)?)
+    }
+
     /// Configures something.
-    pub fn configure(&mut self, change: fn(&mut Live, gauges: [u64; Gauge::COUNT as usize])) -> Result<()> {
+    pub fn configure(
+        &mut self,
+        change: fn(&mut Live, gauges: [u64; Gauge::COUNT as usize]),
+    ) -> Result<()> {
         let mut live = live();
         change(&mut live, self.bench.loaded.gauges()?);
         Ok(self.bench.loaded.set_live(&live)?)

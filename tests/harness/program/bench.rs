@@ -4,19 +4,31 @@ use std::collections::HashMap;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::sched::{CloneFlags, unshare};
-use tracker::datapath::{LoadOptions, Loaded, Place, Run, load_for_test};
+use tracker::datapath::{LoadOptions, Loaded, Place, Ran, Run, load_for_test};
 use tracker_common::{
-    abi::{Cause, Family, Flow, Gauge, Hook, Key, Live, reason_slot},
+    abi::{Cause, Family, Flow, Gauge, Hook, Key, Live, Mode, reason_slot},
     reason::Reason,
     tcp::timeout::Profile,
 };
 
 use crate::netns::run;
 
-/// `XDP_PASS` in include/uapi/linux/bpf.h.
-const XDP_PASS: u32 = 2;
-/// `TC_ACT_UNSPEC` in include/uapi/linux/pkt_cls.h, -1.
-const TC_ACT_UNSPEC: u32 = u32::MAX;
+/// Verdicts of XDP (include/uapi/linux/bpf.h).
+mod xdp {
+    pub const DROP: u32 = 1;
+    pub const PASS: u32 = 2;
+    pub const TX: u32 = 3;
+}
+
+/// Verdicts of TCX (include/uapi/linux/pkt_cls.h).
+mod tc {
+    /// `TC_ACT_UNSPEC`, -1.
+    pub const UNSPEC: u32 = u32::MAX;
+    pub const SHOT: u32 = 2;
+}
+
+/// Octets that a frame may have when it comes out of a run.
+const LONGEST: usize = 4096;
 
 /// The interface on which packets of [`Origin::Wire`] arrive.
 const INTERFACE: &str = "wire0";
@@ -188,31 +200,76 @@ impl Bench {
     /// As [`Bench::run`], of the last time.
     pub fn repeat(&self, origin: Origin, frame: &[u8], times: u32) -> Result<()> {
         let run = Run {
-            place: self.place(origin),
             repeat: times,
             ..Run::once(frame)
         };
-        let (ran, pass) = match origin.hook() {
-            Hook::Ingress => (self.loaded.ingress(run)?, XDP_PASS),
-            Hook::Egress => (self.loaded.egress(run)?, TC_ACT_UNSPEC),
+        let verdict = self.raw(origin, run)?.verdict;
+        let pass = match origin.hook() {
+            Hook::Ingress => xdp::PASS,
+            Hook::Egress => tc::UNSPEC,
+        };
+        ensure!(verdict == pass, "verdict {verdict} instead of {pass}");
+        Ok(())
+    }
+
+    fn raw(&self, origin: Origin, run: Run<'_>) -> Result<Ran> {
+        let run = Run {
+            place: self.place(origin),
+            ..run
+        };
+        Ok(match origin.hook() {
+            Hook::Ingress => self.loaded.ingress(run)?,
+            Hook::Egress => self.loaded.egress(run)?,
+        })
+    }
+
+    /// Checks the verdict on a packet that left with `reason`: what is refused
+    /// is dropped while enforcing, and what is answered goes back.
+    fn judge(&self, hook: Hook, reason: Reason, verdict: u32) -> Result<()> {
+        let drops = reason.refuses() && self.loaded.live()?.mode == Mode::Enforce as u8;
+        let expected = match (hook, reason) {
+            (Hook::Ingress, Reason::CookieSent) => xdp::TX,
+            (Hook::Ingress, _) if drops => xdp::DROP,
+            (Hook::Ingress, _) => xdp::PASS,
+            (Hook::Egress, _) if drops => tc::SHOT,
+            (Hook::Egress, _) => tc::UNSPEC,
         };
         ensure!(
-            ran.verdict == pass,
-            "verdict {} instead of {pass}",
-            ran.verdict
+            verdict == expected,
+            "verdict {verdict} instead of {expected} on {}",
+            reason.as_str()
         );
         Ok(())
     }
 
     /// Runs a packet that must leave with `reason`: that one counter moves by
-    /// one. That no other does is for [`Bench::settle`].
+    /// one, and the verdict fits. That no other does is for [`Bench::settle`].
     ///
     /// # Errors
     ///
-    /// As [`Bench::run`], or another reason.
+    /// The kernel refuses the run, another reason or another verdict.
     pub fn expect(&mut self, origin: Origin, frame: &[u8], reason: Reason) -> Result<()> {
-        let hook = origin.hook();
-        self.run(origin, frame)?;
+        let verdict = self.raw(origin, Run::once(frame))?.verdict;
+        self.expected(origin.hook(), reason, verdict)
+    }
+
+    /// As [`Bench::expect`]; gives the frame as the program left it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Bench::expect`].
+    pub fn expect_and_see(
+        &mut self,
+        origin: Origin,
+        frame: &[u8],
+        reason: Reason,
+    ) -> Result<Vec<u8>> {
+        let (verdict, out) = self.see(origin, frame)?;
+        self.expected(origin.hook(), reason, verdict)?;
+        Ok(out)
+    }
+
+    fn expected(&mut self, hook: Hook, reason: Reason, verdict: u32) -> Result<()> {
         let wanted = self.sent.entry(reason_slot(reason, hook)).or_default();
         *wanted += 1;
         let wanted = *wanted;
@@ -221,16 +278,46 @@ impl Bench {
             self.settle()
                 .with_context(|| format!("the packet should be {}", reason.as_str()))?;
         }
-        Ok(())
+        self.judge(hook, reason, verdict)
     }
 
-    /// Runs a packet and gives its reason.
+    /// Runs a packet; gives the verdict and the frame as the program left it.
+    fn see(&self, origin: Origin, frame: &[u8]) -> Result<(u32, Vec<u8>)> {
+        let mut out = vec![0; LONGEST.max(frame.len())];
+        let run = Run {
+            out: Some(&mut out),
+            ..Run::once(frame)
+        };
+        let ran = self.raw(origin, run)?;
+        out.truncate(ran.out_len);
+        Ok((ran.verdict, out))
+    }
+
+    /// Runs a packet and gives its reason, which the verdict fits.
     ///
     /// # Errors
     ///
-    /// As [`Bench::run`], or not exactly one counter moved by one.
+    /// The kernel refuses the run, the verdict is another one, or not exactly one
+    /// counter moved by one.
     pub fn send(&mut self, origin: Origin, frame: &[u8]) -> Result<Reason> {
-        self.run(origin, frame)?;
+        Ok(self.send_and_see(origin, frame)?.0)
+    }
+
+    /// As [`Bench::send`]; gives the frame, too, as the program left it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Bench::send`].
+    pub fn send_and_see(&mut self, origin: Origin, frame: &[u8]) -> Result<(Reason, Vec<u8>)> {
+        let (verdict, out) = self.see(origin, frame)?;
+        let reason = self.moved(origin.hook())?;
+        self.judge(origin.hook(), reason, verdict)?;
+        Ok((reason, out))
+    }
+
+    /// The reason whose counter has moved by one since the last packet; no other
+    /// has.
+    fn moved(&mut self, at: Hook) -> Result<Reason> {
         let mut found = Vec::new();
         for (reason, hook, count) in self.loaded.reasons()? {
             let before = self
@@ -242,11 +329,8 @@ impl Bench {
             }
         }
         match found[..] {
-            [(reason, hook, 1)] if hook == origin.hook() => Ok(reason),
-            _ => bail!(
-                "one packet at {:?} moved the counters {found:?}",
-                origin.hook()
-            ),
+            [(reason, hook, 1)] if hook == at => Ok(reason),
+            _ => bail!("one packet at {at:?} moved the counters {found:?}"),
         }
     }
 

@@ -5,7 +5,7 @@
 
 use etherparse::TcpSlice;
 use tracker_common::{
-    abi::{Family, Key, Zone},
+    abi::{Family, Key, Place, Zone},
     tcp::Flags,
 };
 
@@ -98,32 +98,56 @@ pub struct Socket {
 }
 
 impl Socket {
-    const fn v4(self) -> [u8; 4] {
+    /// Its IPv4 address.
+    #[must_use]
+    pub const fn v4(self) -> [u8; 4] {
         let [high, low] = self.host.to_be_bytes();
         [10, 77, high, low]
     }
 
-    const fn v6(self) -> [u8; 16] {
+    /// Its IPv6 address.
+    #[must_use]
+    pub const fn v6(self) -> [u8; 16] {
         let [high, low] = self.host.to_be_bytes();
         [
             0x20, 0x01, 0x0d, 0xb8, 0, 77, 0, 0, 0, 0, 0, 0, 0, 0, high, low,
         ]
     }
 
+    /// Its address of this family as the tracker's maps have it.
+    #[must_use]
+    pub fn address(self, family: Family) -> [u32; 4] {
+        let octets = match family {
+            Family::V4 => {
+                let [a, b, c, d] = self.v4();
+                [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+            }
+            Family::V6 => self.v6(),
+        };
+        let mut words = [0; 4];
+        for (word, octets) in words.iter_mut().zip(octets.as_chunks().0) {
+            *word = u32::from_ne_bytes(*octets);
+        }
+        words
+    }
+
+    /// It as a place where connections are accepted.
+    #[must_use]
+    pub fn listener(self, wrapping: Wrapping) -> Place {
+        let Wrapping { family, .. } = wrapping;
+        Place::listener(family, self.address(family), self.port, wrapping.zone().0)
+    }
+
+    /// The prefix of `bits` that it is in.
+    #[must_use]
+    pub fn source(self, wrapping: Wrapping, bits: u8) -> Place {
+        let Wrapping { family, .. } = wrapping;
+        Place::source(family, self.address(family), bits, wrapping.zone().0)
+    }
+
     /// The key of the flow between two ends.
     #[must_use]
     pub fn key(self, other: Self, wrapping: Wrapping) -> Key {
-        let words = |address: [u8; 16]| {
-            let word = |at: usize| {
-                u32::from_ne_bytes([
-                    address[at],
-                    address[at + 1],
-                    address[at + 2],
-                    address[at + 3],
-                ])
-            };
-            [word(0), word(4), word(8), word(12)]
-        };
         let zone = wrapping.zone();
         let (key, _) = match wrapping.family {
             Family::V4 => Key::v4(
@@ -132,8 +156,8 @@ impl Socket {
                 zone,
             ),
             Family::V6 => Key::v6(
-                (words(self.v6()), self.port),
-                (words(other.v6()), other.port),
+                (self.address(Family::V6), self.port),
+                (other.address(Family::V6), other.port),
                 zone,
             ),
         };
