@@ -214,7 +214,7 @@ mod tests {
                 ("scenarios", 2),
                 ("states", 15),
                 ("depth", 9),
-                ("counter-examples", 2)
+                ("kinds of counter-example", 2)
             ]
         );
     }

@@ -129,7 +129,7 @@ pub const JUDGES: &[Judge] = &[
                 path: &["depth"],
                 fold: Fold::Max,
             },
-            sum("counter-examples", &["counterexamples"]),
+            sum("kinds of counter-example", &["counterexamples"]),
             Number {
                 label: "trackers broken on purpose, each caught",
                 path: &["broken"],

@@ -190,7 +190,7 @@ fn scenarios(accounts: &Accounts) -> String {
         return NOT_RUN.into();
     }
     let mut text = String::from(
-        "| scenario | states | transitions | depth | all of them | counter-examples |\n\
+        "| scenario | states | transitions | depth | all of them | kinds of counter-example |\n\
          |---|---|---|---|---|---|\n",
     );
     for line in lines {
