@@ -182,14 +182,16 @@ pub fn exchange(to: SocketAddr, end: &AtomicBool) -> Exchanges {
         exchanges.tried += 1;
     }
     times.sort_unstable();
-    let at = |share: f64| {
-        let last = times.len().checked_sub(1)?;
-        let index = (share * last as f64).ceil() as usize;
-        Some(times.get(index)?.as_secs_f64() * 1e6)
-    };
-    exchanges.p50_us = at(0.5);
-    exchanges.p99_us = at(0.99);
+    exchanges.p50_us = percentile(&times, 50);
+    exchanges.p99_us = percentile(&times, 99);
     exchanges
+}
+
+/// The time that so many of a hundred took at most, of times in order; us.
+fn percentile(times: &[Duration], hundredths: usize) -> Option<f64> {
+    let last = times.len().checked_sub(1)?;
+    let index = (hundredths * last).div_ceil(100);
+    Some(times.get(index)?.as_secs_f64() * 1e6)
 }
 
 /// Connects, asks, is answered. Says whether a SYN had to be sent again.
@@ -297,4 +299,18 @@ fn pace(socket: &Socket, rate: u64) -> Result<()> {
         bail!("pacing: {}", std::io::Error::last_os_error());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_times_that_were_taken() {
+        let times: Vec<_> = (1..=101).map(Duration::from_micros).collect();
+        assert_eq!(percentile(&times, 50), Some(51.0));
+        assert_eq!(percentile(&times, 99), Some(100.0));
+        assert_eq!(percentile(&times[..1], 99), Some(1.0));
+        assert_eq!(percentile(&[], 50), None);
+    }
 }

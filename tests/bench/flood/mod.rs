@@ -48,6 +48,14 @@ pub struct Arguments {
     /// Frames a second of the paced flood.
     #[arg(long, value_name = "N", default_value_t = 300_000)]
     rate: u32,
+    /// Flood and honest clients share the single queue of the interface, rather
+    /// than having one for the flood's core and one for the others.
+    #[arg(long)]
+    one_queue: bool,
+    /// Frames of the flood that is measured alone [default: 2,000,000, or
+    /// 400,000 with --quick].
+    #[arg(long, value_name = "N")]
+    frames: Option<u32>,
     /// Rounds [default: 5, or 2 with --quick].
     #[arg(long, value_name = "N")]
     rounds: Option<u32>,
@@ -101,6 +109,8 @@ pub struct Settings {
     pub kind: &'static str,
     /// Its version of IP.
     pub family: &'static str,
+    /// Flood and honest packets shared a queue.
+    pub one_queue: bool,
     /// Octets of a frame, from the Ethernet header on.
     pub frame_octets: usize,
     /// Rounds.
@@ -146,9 +156,12 @@ pub fn run(arguments: &Arguments) -> Result<Report> {
             Ip::V4 => Family::V4,
             Ip::V6 => Family::V6,
         },
-        alone: if arguments.quick { 400_000 } else { 2_000_000 },
+        alone: arguments
+            .frames
+            .unwrap_or(if arguments.quick { 400_000 } else { 2_000_000 }),
         beside: Duration::from_millis(if arguments.quick { 1000 } else { 3000 }),
         rate: (!arguments.quick).then_some(arguments.rate),
+        one_queue: arguments.one_queue,
         cores: machine.cores,
     };
     let rounds = arguments
@@ -198,6 +211,7 @@ pub fn run(arguments: &Arguments) -> Result<Report> {
             quick: arguments.quick,
             kind: load.kind.as_str(),
             family: load.family.as_str(),
+            one_queue: load.one_queue,
             frame_octets: load.frame_octets()?,
             rounds,
             alone_frames: load.alone,

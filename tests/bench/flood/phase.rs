@@ -20,6 +20,7 @@ use serde::Serialize;
 use socket2::Socket;
 use tracker_tests::{
     flood::{
+        cable::two_queues,
         frame::{Kind, Target, template},
         generator::{Generator, Sent, come_first, stay_on},
         ring::Ring,
@@ -58,6 +59,8 @@ pub struct Load {
     pub beside: Duration,
     /// Frames a second of the paced flood, if there is to be one.
     pub rate: Option<u32>,
+    /// Flood and honest packets share the queue of the interface.
+    pub one_queue: bool,
     /// Cores of the machine.
     pub cores: usize,
 }
@@ -197,7 +200,11 @@ impl fmt::Display for Turn {
 /// It cannot be set up, or does not serve an honest client even without a
 /// flood.
 pub fn turn(contestant: Contestant, load: &Load) -> Result<Turn> {
-    let topology = Topology::new(Placement::Server)?;
+    let topology = if load.one_queue {
+        Topology::new(Placement::Server)?
+    } else {
+        Topology::connected_by(Placement::Server, two_queues)?
+    };
     let standing = stand(contestant, &topology)?;
     let bout = Bout::new(&topology, &standing, load)?;
     let available = memory("MemAvailable")?;
@@ -396,19 +403,21 @@ impl<'a> Bout<'a> {
     /// The flood beside honest clients, at full speed or paced.
     fn beside(&self, rate: Option<u32>) -> Result<Beside> {
         let end = &AtomicBool::new(false);
+        // Later, for the last client is to be served.
+        let closing = &AtomicBool::new(false);
         let octets = &AtomicU64::new(0);
         let client = &self.topology.client.netns;
         let cores = self.load.cores;
         thread::scope(|scope| {
             // Whatever fails on the way, the others must not wait for ever.
-            let _ending = Ending(end);
+            let _ending = (Ending(end), Ending(closing));
             let exchange_server = scope.spawn(move || {
                 stay_off_flood(cores)?;
-                honest::serve(&self.exchanges, end)
+                honest::serve(&self.exchanges, closing)
             });
             let bulk_server = scope.spawn(move || {
                 stay_off_flood(cores)?;
-                honest::take_bulk(&self.bulk, octets, end)
+                honest::take_bulk(&self.bulk, octets, closing)
             });
             let sender =
                 Arc::new(client.run_in(|| BulkSender::connect(self.at(honest::BULK_PORT)))??);
@@ -438,12 +447,13 @@ impl<'a> Bout<'a> {
             let cores = Busy::now()?.since(&before.busy);
             end.store(true, Relaxed);
             let exchanges = joined(exchange_client)?;
-            joined(exchange_server)?;
             joined(bulk_client)?;
-            joined(bulk_server)?;
-
             let frames = self.frames(&sent, &before)?;
+            // Before the bulk transfer is torn down, which is not orderly.
             let after = self.mark()?;
+            closing.store(true, Relaxed);
+            joined(exchange_server)?;
+            joined(bulk_server)?;
             let flood_seconds = sent.elapsed.as_secs_f64();
             let (half_open, _) = self.half_open()?;
             Ok(Beside {

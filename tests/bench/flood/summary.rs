@@ -2,7 +2,11 @@
 
 use serde::Serialize;
 
-use super::{Account, contestant::Contestant, phase::Turn};
+use super::{
+    Account,
+    contestant::Contestant,
+    phase::{Beside, Turn},
+};
 
 /// Smallest, middle and largest of some values.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -136,12 +140,41 @@ impl Summary {
                     .map(|turn| 1.0 - turn.beside.exchanges.success())
                     .collect(),
             ));
+            targets.push(Target::new(
+                format!(
+                    "bulk segments sent again, beyond what queues dropped: {}",
+                    tracker.title()
+                ),
+                0.0,
+                rounds(accounts, tracker)
+                    .iter()
+                    .map(|turn| unexplained(&turn.beside))
+                    .collect(),
+            ));
+            targets.push(Target::new(
+                format!("half-open connections / their limit: {}", tracker.title()),
+                1.0,
+                rounds(accounts, tracker)
+                    .iter()
+                    .filter_map(|turn| {
+                        let most = turn.alone.half_open.max(turn.beside.half_open)?;
+                        Some(most as f64 / turn.alone.half_open_limit? as f64)
+                    })
+                    .collect(),
+            ));
         }
         Self {
             contestants,
             targets,
         }
     }
+}
+
+/// Segments of the bulk transfer that were sent again though no queue dropped
+/// anything.
+fn unexplained(beside: &Beside) -> f64 {
+    let sent_again = u64::from(beside.bulk.retransmitted);
+    sent_again.saturating_sub(beside.others_lost) as f64
 }
 
 fn rounds(accounts: &[Account], contestant: Contestant) -> &[Turn] {
@@ -213,17 +246,16 @@ impl Figures {
 }
 
 impl Noticed {
-    fn of(turns: &[Turn], of: fn(&Turn) -> Option<&super::phase::Beside>) -> Option<Self> {
+    fn of(turns: &[Turn], of: fn(&Turn) -> Option<&Beside>) -> Option<Self> {
         let all: Vec<_> = turns.iter().filter_map(of).collect();
         let first = all.first()?;
-        let spread = |value: fn(&super::phase::Beside) -> f64| {
+        let spread = |value: fn(&Beside) -> f64| {
             Spread::of(all.iter().map(|beside| value(beside)).collect())
         };
-        let time = |value: fn(&super::phase::Beside) -> Option<f64>| {
+        let time = |value: fn(&Beside) -> Option<f64>| {
             Spread::of(all.iter().filter_map(|beside| value(beside)).collect())
         };
-        let sum =
-            |value: fn(&super::phase::Beside) -> u64| all.iter().map(|beside| value(beside)).sum();
+        let sum = |value: fn(&Beside) -> u64| all.iter().map(|beside| value(beside)).sum();
         let cores = (0..first.cores.len())
             .filter_map(|core| {
                 let shares = all
@@ -248,5 +280,30 @@ impl Noticed {
             others_lost: sum(|beside| beside.others_lost),
             cores,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spread(values: &[f64]) -> Option<(f64, f64, f64)> {
+        Spread::of(values.to_vec()).map(|spread| (spread.min, spread.median, spread.max))
+    }
+
+    #[test]
+    fn spreads_leave_out_what_is_no_number() {
+        assert_eq!(spread(&[3.0, 1.0, f64::NAN, 2.0]), Some((1.0, 2.0, 3.0)));
+        assert_eq!(spread(&[4.0, 1.0, 2.0, 3.0]), Some((1.0, 2.5, 4.0)));
+        assert_eq!(spread(&[f64::INFINITY]), None);
+        assert_eq!(spread(&[]), None);
+    }
+
+    #[test]
+    fn a_target_is_judged_by_its_median() {
+        let met = |ratios: &[f64]| Target::new("a / b".into(), 2.0, ratios.to_vec()).met;
+        assert_eq!(met(&[1.0, 2.0, 9.0]), Some(true));
+        assert_eq!(met(&[1.0, 2.1, 2.2]), Some(false));
+        assert_eq!(met(&[]), None);
     }
 }

@@ -11,8 +11,10 @@
 //! | [`frame`] | what the frames are, and the sums that stay as they are |
 //! | [`generator`] | sending them: at once, or paced |
 //! | [`ends`] | the programs at both ends of the cable, and what they count |
+//! | [`cable`] | a cable with a queue for the flood and one for everybody else |
 //! | [`ring`] | what the queue of a veth pair took and what it dropped |
 
+pub mod cable;
 pub mod ends;
 pub mod frame;
 pub mod generator;

@@ -12,7 +12,9 @@ is left of it without the time that a frame takes into an XDP program that drops
 back, in front of the client's stack.
 Honest clients and the server have the other cores: one client opens a connection, sends 64 octets, gets them back and
 closes, again and again; another holds a bulk transfer at a fixed pace. A connection went well if no SYN had to be sent
-again. Frames that found the queue of the veth pair (256) full are counted apart: the defence has never seen them.
+again. The veth pair has a queue for what the flood's core sends and another for what the others send, as a NIC has that
+spreads connections over its queues (`-- --one-queue` makes them share one). Frames that found a queue (256) full are
+counted apart: the defence has never seen them.
 ";
 
 /// The section.
