@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use tracker_tests::{
     agent::ask,
     connection::Connection,
+    stats::Stats,
     topology::{Placement, Topology},
     wait::eventually,
 };
@@ -237,6 +238,51 @@ fn adaptive_cookies_come_and_go_with_the_flood() {
         .and_then(|number| number.parse().ok())
         .unwrap_or_else(|| panic!("no time is told: {on}"));
     assert!(latency <= 100, "{on}");
+    assert_eq!(sysctls(server), DEFAULT);
+}
+
+/// A killed agent leaves the cookies on; the next one goes on with them, and turns
+/// them off when it is time.
+#[test]
+fn an_agent_that_is_killed_in_a_flood_leaves_the_defence_standing() {
+    let topology = Topology::new(Placement::Server).unwrap();
+    let server = &topology.server.netns;
+    let text = "mode = \"enforce\"\n\
+                [table]\nhalf_open_limit = 100\n\
+                [timeouts]\nsyn_sent = \"5s\"\nsyn_received = \"5s\"\n\
+                [defence]\ncookie_age = \"1s\"\n";
+    let file = Configuration::new(text);
+    let tracker = file.start(&topology, &[]);
+    let quiet = tracker.log();
+    let open = Connection::open(&topology, 40_000);
+    let _listener = listener(&topology, 81);
+    let nobody = Nobody::new(&topology);
+    nobody.open(1000..1030, 81);
+    tracker
+        .wait_for_log(&quiet, "SYN cookies are on", SOON)
+        .unwrap();
+    let pins = tracker.kill().unwrap();
+    let sent = || {
+        let text = ask(server, &pins, &["stats", "-o", "json"]).unwrap();
+        let stats: Stats = serde_json::from_str(&text).unwrap();
+        stats.packets("cookie_sent")
+    };
+    let before = sent();
+    nobody.open(2000..2005, 81);
+    eventually(SOON, || match sent() - before {
+        5 => Ok(()),
+        sent => Err(format!("{sent} cookies sent without an agent")),
+    });
+    assert_eq!(sysctls(server), [2, 2]);
+
+    let again = file.options(&topology).pinned_at(&pins).start().unwrap();
+    let adopted = again.log();
+    assert!(!adopted.contains("SYN cookies are on"), "{adopted}");
+    assert_eq!(open.seen_by(&again).origin, "handshake");
+    open.talk();
+    again.wait_for_log("", "SYN cookies are off", SOON).unwrap();
+    until_sysctls(server, [2, 1]);
+    again.stop().unwrap();
     assert_eq!(sysctls(server), DEFAULT);
 }
 

@@ -46,8 +46,10 @@ pub struct Controller {
     sysctls: Custody,
     adaptive: Adaptive,
     flight: Flight,
-    /// Until this moment cookies of an earlier agent may be in flight, ns.
+    /// Until this moment cookies of an earlier agent count as in flight, ns.
     aged_ns: u64,
+    /// Until this moment the kernel may take them, ns.
+    refused_ns: u64,
     note: CookieNote,
     /// As they were when cookies went on last.
     before: Cookies,
@@ -85,6 +87,10 @@ impl Controller {
         let sysctls = Custody::new(pinned.sysctls(), defence.manage_sysctls);
         sysctls.announce(config, facts.host);
         let earlier = facts.checking || sysctls.holds(Managed::SynCookies);
+        let after = |age| match earlier {
+            true => now_ns.saturating_add(ns(age)),
+            false => now_ns,
+        };
         let mut controller = Self {
             pinned: Arc::clone(pinned),
             live: Arc::clone(live),
@@ -94,10 +100,8 @@ impl Controller {
                 ..Adaptive::new(defence.cookies_on, defence.cookies_off)
             },
             flight: Flight::new(now_ns, count(pinned)?),
-            aged_ns: match earlier {
-                true => now_ns.saturating_add(ns(defence.cookie_age)),
-                false => now_ns,
-            },
+            aged_ns: after(defence.cookie_age),
+            refused_ns: after(OLDEST_COOKIE),
             note: CookieNote {
                 mode: defence.cookies,
                 on_since_ns: facts.answering.then_some(now_ns),
@@ -300,8 +304,8 @@ impl Controller {
             if aged && !posture::may_answer(&self.config) {
                 self.sysctls.restore(Managed::Timestamps)?;
             }
-            let checking =
-                facts.checking && (!aged || self.flight.sent_within(now_ns, OLDEST_COOKIE));
+            let out = now_ns < self.refused_ns || self.flight.sent_within(now_ns, OLDEST_COOKIE);
+            let checking = facts.checking && out;
             self.live.defend(|facts| facts.checking = checking)?;
         }
         if wish.answer != facts.answering {

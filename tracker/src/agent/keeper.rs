@@ -21,6 +21,9 @@ use crate::datapath::Pinned;
 
 /// Time between two looks.
 const EVERY: Duration = Duration::from_secs(1);
+/// Time between two looks at whether anybody is banned: `tracker ban` cannot write
+/// the running configuration.
+const BANS_EVERY: Duration = Duration::from_millis(100);
 
 /// Looks after the running configuration until `stop`. `sweep` is notified as long
 /// as time-outs are short: places that expired flows hold are needed.
@@ -32,13 +35,23 @@ pub async fn run(
     stop: CancellationToken,
 ) {
     let mut trouble = Trouble::about("the running configuration is not looked after");
+    let mut banless = Trouble::about("bans do not take effect");
     let mut announcer = Announcer::default();
     let mut tick = interval(EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut bans = interval(BANS_EVERY);
+    bans.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut open = true;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
+            _ = bans.tick() => {
+                match look_at_bans(&pinned, &live) {
+                    Ok(()) => banless.over(),
+                    Err(error) => banless.tell(&format!("{error:#}")),
+                }
+                continue;
+            }
             _ = tick.tick() => {}
             // A new configuration takes effect at once.
             changed = duties.changed(), if open => open = changed.is_ok(),
@@ -57,6 +70,12 @@ pub async fn run(
     }
 }
 
+/// Tells the programs whether anybody is banned.
+fn look_at_bans(pinned: &Pinned, live: &LiveOwner) -> Result<()> {
+    let bans = pinned.has_bans()?;
+    live.defend(|facts| facts.bans = bans)
+}
+
 /// What a look found.
 struct Seen {
     before: Live,
@@ -72,9 +91,6 @@ fn look(pinned: &Pinned, live: &LiveOwner, duties: &Duties) -> Result<Seen> {
     let flows = v4.max(v6);
     let now_ns = Pinned::now_ns()?;
     let pickup = duties.pickup.is_on(now_ns);
-    // `tracker ban` writes them.
-    let bans = pinned.has_bans()?;
-    live.defend(|facts| facts.bans = bans)?;
     live.change(|live| {
         let before = *live;
         let scale = scale(flows, live.capacity, duties.adaptive);

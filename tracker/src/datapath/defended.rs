@@ -6,12 +6,12 @@ use aya::{
     Pod,
     maps::{LpmTrie, Map, MapData, MapError, lpm_trie},
 };
-use tracker_common::abi::{Ban, BanKey, Listener, Place};
+use tracker_common::abi::{Ban, BanKey, Gauge, GaugeCell, Listener, Place};
 
 use super::{
     batch::read_all,
-    error::Result,
-    names,
+    error::{Error, Result},
+    names, sys,
     tables::{
         Tables, array, delete, descriptor, hash, insert, is_missing, lock, opening, reading,
         writing,
@@ -117,6 +117,25 @@ impl Tables {
     /// The map cannot be written.
     pub fn clear_share(&self, place: &Place) -> Result<()> {
         delete::<Place, u64>(&self.defended.shares, names::SHARES, place)
+    }
+
+    /// Adds `amount` to a shared counter that has drifted. The programs count there meanwhile: what they
+    /// count within the microsecond between its two steps is lost.
+    ///
+    /// # Errors
+    ///
+    /// The map cannot be read or written.
+    pub fn correct_gauge(&self, gauge: Gauge, amount: i64) -> Result<()> {
+        let index = gauge as u32;
+        let map = array::<GaugeCell>(&self.gauges, names::GAUGES)?;
+        let fd = descriptor(&self.gauges, names::GAUGES)?;
+        let mut cell = map.get(&index, 0).map_err(reading(names::GAUGES))?;
+        cell.value = cell.value.wrapping_add_signed(amount);
+        sys::update_batch(fd, &[index], &[cell]).map_err(|source| Error::Batch {
+            action: "write",
+            map: names::GAUGES,
+            source,
+        })
     }
 
     /// The cells of the sketch of SYN-ACKs by address.

@@ -35,7 +35,7 @@ use super::{
 pub struct Tables {
     flows_v4: Map,
     flows_v6: Map,
-    gauges: Map,
+    pub(super) gauges: Map,
     reasons: Map,
     lost: Map,
     half_open_ring: Map,
@@ -172,25 +172,6 @@ impl Tables {
             *gauge = map.get(&index, 0).map_err(reading(names::GAUGES))?.value;
         }
         Ok(gauges)
-    }
-
-    /// Adds `amount` to one of them. The programs count there meanwhile: what they
-    /// count within the microsecond between its two steps is lost.
-    ///
-    /// # Errors
-    ///
-    /// The map cannot be read or written.
-    pub fn correct_gauge(&self, gauge: Gauge, amount: i64) -> Result<()> {
-        let index = gauge as u32;
-        let map = array::<GaugeCell>(&self.gauges, names::GAUGES)?;
-        let fd = descriptor(&self.gauges, names::GAUGES)?;
-        let mut cell = map.get(&index, 0).map_err(reading(names::GAUGES))?;
-        cell.value = cell.value.wrapping_add_signed(amount);
-        sys::update_batch(fd, &[index], &[cell]).map_err(|source| Error::Batch {
-            action: "write",
-            map: names::GAUGES,
-            source,
-        })
     }
 
     /// Packets and octets by reason and hook, summed over the CPUs; those that
