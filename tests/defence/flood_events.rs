@@ -29,7 +29,7 @@ fn lead_back(server: &Namespace) {
     server
         .ip(&format!(
             "neigh replace 192.0.2.250 lladdr {FIRST_MAC} dev {INTERFACE} nud permanent\n\
-             route add 198.18.0.0/15 via 192.0.2.250 dev {INTERFACE}\n"
+             route add 100.64.0.0/10 via 192.0.2.250 dev {INTERFACE}\n"
         ))
         .unwrap();
 }
@@ -42,7 +42,7 @@ fn flood(topology: &Topology, port: u16, stop: &AtomicBool) {
         for _ in 0..20 {
             number = number.wrapping_add(1);
             let mixed = number.wrapping_mul(0x9e37_79b1).to_be_bytes();
-            let address = [198, 18 + (mixed[0] & 1), mixed[1], mixed[2]];
+            let address = [100, 64 | mixed[0] & 63, mixed[1], mixed[2]];
             let syn = Segment {
                 from: SocketAddr::from((address, 1024 + (number % 60_000) as u16)),
                 to: topology.server.at(Family::V4, port),
@@ -142,7 +142,8 @@ fn a_crowd_is_no_flood() {
     let listener = listener(&topology, 443);
     let file =
         Configuration::new("[table]\nhalf_open_limit = 100\n[defence]\ncookies = \"always\"\n");
-    let tracker = file.start(&topology, &["--mode", "enforce"]);
+    // Generic, so that its answers cross a veth pair whose other end has no program.
+    let tracker = file.start(&topology, &["--mode", "enforce", "--xdp", "generic"]);
     let before = tracker.log();
     for port in 40_000..40_300 {
         let client = topology.client.at(Family::V4, port);

@@ -70,8 +70,8 @@ fn without_a_tracker_the_sockets_are_shown_with_their_queues() {
     assert_eq!(
         text,
         "Proto Local Address  Accept queue\n\
-         tcp   0.0.0.0:8080      0/6 in 2\n\
-         tcp   127.0.0.1:9090    1/0 FULL\n"
+         tcp   0.0.0.0:8080       0/6 in 2\n\
+         tcp   127.0.0.1:9090     1/0 FULL\n"
     );
     let text = ask(&netns, &pins, &["listeners", "-o", "json"]).unwrap();
     let rows: Vec<Value> = serde_json::from_str(&text).unwrap();

@@ -25,10 +25,10 @@ use crate::{
 
 /// Time between two looks.
 const EVERY: Duration = Duration::from_secs(1);
-/// Every so many looks, bans that have ended are removed. The programs take them
-/// for ended before that.
-const SWEEP: u32 = 10;
-/// Bans that one look tells one by one.
+/// How often bans are looked at for those that have ended, at least: `tracker ban`
+/// may have added some.
+const SWEEP_NS: u64 = 10_000_000_000;
+/// Bans that one look tells one by one, made or ended.
 const TOLD: usize = 5;
 
 /// What is written down of floods and bans, by the two tasks that see them.
@@ -87,7 +87,7 @@ pub async fn run(
 ) {
     let mut trouble = Trouble::about("bans are not looked after");
     let mut offenders = Offenders::default();
-    let mut looks = 0_u32;
+    let mut next_sweep_ns = 0;
     let mut tick = interval(EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -96,32 +96,42 @@ pub async fn run(
             _ = tick.tick() => {}
         }
         let config = Arc::clone(&configs.borrow_and_update());
-        looks = looks.wrapping_add(1);
-        let swept = match looks % SWEEP {
-            0 => sweep(&pinned),
-            _ => Ok(()),
-        };
-        match swept.and_then(|()| look(&pinned, &record, &config, &mut offenders)) {
+        let looked = sweep(&pinned, &mut next_sweep_ns)
+            .and_then(|()| look(&pinned, &record, &config, &mut offenders));
+        match looked {
             Ok(()) => trouble.over(),
             Err(error) => trouble.tell(&format!("{error:#}")),
         }
     }
 }
 
-/// Removes bans that have ended.
-fn sweep(pinned: &Pinned) -> Result<()> {
+/// Removes bans that have ended, if it is time to: the programs take them for ended
+/// anyway, but one that stands hides the ban of a shorter prefix around it.
+fn sweep(pinned: &Pinned, next_ns: &mut u64) -> Result<()> {
     let now_ns = Pinned::now_ns()?;
+    if now_ns < *next_ns {
+        return Ok(());
+    }
+    let mut next = now_ns.saturating_add(SWEEP_NS);
+    let mut over = 0;
     for (key, ban) in pinned.bans()? {
         if left_ms(&ban, now_ns) == Some(0) {
             pinned.clear_ban(&key)?;
-            if let Some(prefix) = prefix::of_ban(&key) {
+            over += 1;
+            if let Some(prefix) = prefix::of_ban(&key).filter(|_| over <= TOLD) {
                 tracing::info!(
                     "the ban of {prefix} is over: it refused {} packets",
                     ban.refused
                 );
             }
+        } else if ban.until_ns != 0 {
+            next = next.min(ban.until_ns);
         }
     }
+    if over > TOLD {
+        tracing::info!("{} more bans are over", over - TOLD);
+    }
+    *next_ns = next;
     Ok(())
 }
 

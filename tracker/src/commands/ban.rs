@@ -1,17 +1,24 @@
 //! `tracker ban`: prefixes that are kept out.
 
-use std::{io::Write, time::Duration};
+use std::{
+    io::Write,
+    thread::sleep,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, bail};
 use ipnet::IpNet;
-use tracker_common::abi::{Ban, Mode};
+use tracker_common::abi::{Ban, Mode, defence_flags};
 
 use super::say;
 use crate::{
     cli::{BanAddArgs, BanArgs, BanListArgs, BanRemoveArgs, BanVerb, StatsFormat},
     datapath::Pinned,
     prefix,
-    view::bans::{self, Banned, left_ms},
+    view::{
+        bans::{self, Banned, left_ms},
+        head::Health,
+    },
 };
 
 /// Does what `args` say.
@@ -65,7 +72,30 @@ fn add(args: &BanAddArgs, out: &mut impl Write) -> Result<()> {
     });
     let lasting = bans::Lasting(left_ms(&ban, now_ns));
     say(out, &format!("{} banned {lasting}{was}", args.prefix))?;
-    note_mode(&pinned)
+    note_mode(&pinned)?;
+    until_in_force(&pinned)
+}
+
+/// Waits until the programs look bans up, which the agent tells them within a
+/// second of the first; says so where nobody does.
+fn until_in_force(pinned: &Pinned) -> Result<()> {
+    const LONGEST: Duration = Duration::from_secs(3);
+    let start = Instant::now();
+    loop {
+        let live = pinned.live()?;
+        if live.mode != Mode::Enforce as u8 || live.defence & defence_flags::BANS != 0 {
+            return Ok(());
+        }
+        let agent = Health::of(&live, Pinned::now_ns()?);
+        if !matches!(agent, Health::Well { .. }) || start.elapsed() > LONGEST {
+            eprintln!(
+                "note: no agent tells the programs that there is a ban; it takes effect when \
+                 `tracker run` does"
+            );
+            return Ok(());
+        }
+        sleep(Duration::from_millis(20));
+    }
 }
 
 /// When a ban ends that begins at `now_ns`; never 0, which stands for never.

@@ -134,14 +134,11 @@ impl Sources {
         if went_on * 4 >= tried {
             return Some(false);
         }
-        let futile = self.sampled - self.completed;
-        let (addresses, asked) = match self.sketch {
-            Some(estimate) if sent > self.sampled => (estimate.number(), sent),
-            _ if futile >= ENOUGH => (self.addresses.len() as u64, futile),
-            _ => return None,
-        };
+        let many = |addresses: u64, asked: u64| asked >= ENOUGH && addresses >= 1000.min(asked / 2);
+        let sketched = self.sketch.is_some_and(|it| many(it.number(), sent));
+        let sampled = many(self.addresses.len() as u64, self.sampled - self.completed);
         let silent = went_on * 50 < tried;
-        (silent && addresses >= 1000.min(asked / 2)).then_some(true)
+        (silent && (sketched || sampled)).then_some(true)
     }
 
     /// What is told of the sources, with the cookies that were sent and came back.

@@ -226,7 +226,7 @@ impl Snapshot {
             let since = Span(self.ms_since(since));
             writeln!(
                 out,
-                "Flood       since {since}; `tracker listeners` shows where"
+                "Flood       going on for {since}; `tracker listeners` shows where"
             )?;
         }
         if floods > 0 {

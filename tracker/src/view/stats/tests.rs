@@ -455,7 +455,7 @@ fn the_defence_is_told_while_there_is_one() {
     Calling     2 more that local clients opened
     Cookies     adaptive, on for 12s (turned on 3 times): 1000000 sent, 1000 came back, 3 invalid, 0 with no room for their flow
     At a limit  cookie; a listener may have 1000 half-open flows, a source any number
-    Flood       since 14s; `tracker listeners` shows where
+    Flood       going on for 14s; `tracker listeners` shows where
     Floods      3 so far, 1 of them not logged
     Bans        2 in force, 9 ever made by the agent
     Recounts    corrected the gauges by 4, the counts of listeners and sources by 1
