@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use tracker_tests::{
-    agent::ask,
+    agent::{Tracker, ask},
     connection::Connection,
     stats::Stats,
     topology::{Placement, Topology},
@@ -117,7 +118,7 @@ fn what_is_kept_goes_on_and_unload_sets_it_back() {
     let file = Configuration::new("mode = \"enforce\"\n[defence]\ncookies = \"always\"\n");
     let tracker = file.start(&topology, &["--on-exit", "keep"]);
     let pins = tracker.pin_dir().to_owned();
-    tracker.end(nix::sys::signal::Signal::SIGTERM).unwrap();
+    tracker.end(Signal::SIGTERM).unwrap();
     assert_eq!(sysctls(server), [2, 2]);
     assert_eq!(
         record(&pins, "sysctl_tcp_syncookies").as_deref(),
@@ -286,15 +287,10 @@ fn an_agent_that_is_killed_in_a_flood_leaves_the_defence_standing() {
     assert_eq!(sysctls(server), DEFAULT);
 }
 
-/// The end gives cookies in flight their time, and tells about it.
-#[test]
-fn the_end_waits_for_cookies_in_flight() {
-    let topology = Topology::new(Placement::Server).unwrap();
-    let text = "mode = \"enforce\"\n[defence]\ncookies = \"always\"\ndrain = \"2s\"\n";
-    let file = Configuration::new(text);
-    let tracker = file.start(&topology, &[]);
-    let _listener = listener(&topology, 80);
-    let nobody = Nobody::new(&topology);
+/// Has five cookies sent that never come back.
+fn send_cookies(topology: &Topology, tracker: &Tracker<'_>) {
+    let _listener = listener(topology, 80);
+    let nobody = Nobody::new(topology);
     // The first goes to the socket, from which the tracker learns.
     nobody.open(1000..1001, 80);
     eventually(SOON, || {
@@ -305,21 +301,44 @@ fn the_end_waits_for_cookies_in_flight() {
         }
     });
     nobody.open(2000..2005, 80);
-    eventually(SOON, || match stats(&tracker)?.packets("cookie_sent") {
+    eventually(SOON, || match stats(tracker)?.packets("cookie_sent") {
         5 => Ok(()),
         sent => Err(format!("{sent} cookies sent")),
     });
+}
+
+/// The end gives cookies in flight their time, and tells about it.
+#[test]
+fn the_end_waits_for_cookies_in_flight() {
+    let topology = Topology::new(Placement::Server).unwrap();
+    let text = "mode = \"enforce\"\n[defence]\ncookies = \"always\"\ndrain = \"2s\"\n";
+    let file = Configuration::new(text);
+    let tracker = file.start(&topology, &[]);
+    send_cookies(&topology, &tracker);
     let begun = Instant::now();
     let log = tracker.stop().unwrap();
-    assert!(
-        begun.elapsed() >= Duration::from_secs(2),
-        "{:?}",
-        begun.elapsed()
-    );
+    let took = begun.elapsed();
+    assert!(took >= Duration::from_secs(2), "{took:?}");
     assert!(log.contains("waiting 2s for 5 cookies"), "{log}");
     assert!(
         log.contains("0 cookies came back meanwhile; 5 more"),
         "{log}"
     );
+    assert_eq!(sysctls(&topology.server.netns), DEFAULT);
+}
+
+#[test]
+fn a_second_signal_ends_the_wait() {
+    let topology = Topology::new(Placement::Server).unwrap();
+    let text = "mode = \"enforce\"\n[defence]\ncookies = \"always\"\ndrain = \"2m\"\n";
+    let file = Configuration::new(text);
+    let tracker = file.start(&topology, &[]);
+    send_cookies(&topology, &tracker);
+    let before = tracker.log();
+    tracker.signal(Signal::SIGTERM).unwrap();
+    tracker.wait_for_log(&before, "waiting 120s", SOON).unwrap();
+    assert_eq!(sysctls(&topology.server.netns), [2, 2]);
+    let log = tracker.stop().unwrap();
+    assert!(log.contains("not waiting any longer"), "{log}");
     assert_eq!(sysctls(&topology.server.netns), DEFAULT);
 }
