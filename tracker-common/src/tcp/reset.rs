@@ -109,6 +109,10 @@ pub fn judge(
     if behind || answers_syn {
         return Judgement::leave(Reason::ResetLate);
     }
+    // So it does with a SYN of which nothing is left here.
+    if seq.0 == 0 && acknowledges {
+        return Judgement::leave(Reason::ResetForeign);
+    }
     // Exact for a receiver that took another SYN-ACK than the one we go by.
     if context.pending.is_syn_ack_of(sender) && seq.0 == context.pending.seq.plus(1).0 {
         return Judgement::leave(Reason::ResetForeign);
@@ -155,7 +159,7 @@ pub fn revive(flow: &mut Flow, me: usize, segment: &Segment, acks_syn: bool) {
     // heard of the refusal yet.
     // Unless it is the SYN that its own SYN-ACK has overtaken.
     let calls =
-        segment.is_syn() && me == RESPONDER && !(answered && responder.isn.0 == segment.seq.0);
+        segment.is_syn() && me == RESPONDER && !(called && responder.isn.0 == segment.seq.0);
     if closed && flow.has(held::HALF_OPEN) && (goes_on && proved || calls && reset_by_responder) {
         // A responder's SYN-ACK after an RST begins anew, whatever came before.
         let responder = if syn && me == RESPONDER {

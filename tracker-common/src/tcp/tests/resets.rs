@@ -66,8 +66,16 @@ fn a_late_syn_may_be_reset_by_who_is_gone() {
     c.initiator(segment(SYN, ISS, 0, 0));
     c.responder(segment(SYN_ACK, 3 << 30, ISS + 1, 0));
     c.initiator(segment(ACK, ISS + 1, (3 << 30) + 1, 0));
+    // It acknowledges a SYN that is not known here: another one than this
+    // connection's.
     let foreign = c.responder(segment(RST_ACK, 0, ISS, 0));
-    assert_eq!(foreign, Reason::ResetOutsideWindow);
+    assert_eq!(foreign, Reason::ResetForeign);
+    // Any other number, or none acknowledged, is not that form.
+    let outside = c.responder(segment(RST_ACK, 1, ISS, 0));
+    assert_eq!(outside, Reason::ResetOutsideWindow);
+    let bare = c.responder(segment(RST, 0, 0, 0));
+    assert_eq!(bare, Reason::ResetOutsideWindow);
+    c.expect(State::Established, State::Established);
 }
 
 #[test]
