@@ -1,10 +1,10 @@
 //! Bans by hand and by the agent.
 
-use std::process::Output;
+use std::{path::Path, process::Output};
 
 use serde_json::Value;
 use tracker_tests::{
-    agent::{Tracker, binary},
+    agent::{Tracker, ask, binary},
     connection::Connection,
     sockets,
     topology::{Family, Placement, Topology},
@@ -83,6 +83,43 @@ fn a_banned_prefix_is_kept_out_and_what_was_open_stays() {
     let client = topology.client.at(Family::V4, 40_002);
     let _connected = sockets::connect(&topology.client.netns, client, server).unwrap();
     tracker.stop().unwrap();
+}
+
+/// Without an agent the maps are all there is: a ban holds if the programs look
+/// bans up already, and the command says so if they do not.
+#[test]
+fn bans_need_no_agent_but_the_first() {
+    let topology = Topology::new(Placement::Server).unwrap();
+    let _listener = listener(&topology, 443);
+    let file = Configuration::new("");
+    let started = file.start(&topology, &["--mode", "enforce"]);
+    let pins = started.kill().unwrap();
+    let server = &topology.server.netns;
+    let note_of = |pins: &Path, prefix: &str| {
+        let mut command = server.command(binary().unwrap()).unwrap();
+        command.args(["ban", "add", prefix, "--pin-dir"]).arg(pins);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(note_of(&pins, "192.0.2.77").starts_with("note: no agent"));
+
+    // The next agent takes them over, and they hold when it is gone.
+    let next = file
+        .options(&topology)
+        .with(["--mode", "enforce"])
+        .pinned_at(&pins)
+        .start()
+        .unwrap();
+    let nobody = Nobody::new(&topology);
+    let mut port = 1000;
+    until_refused(&next, || {
+        nobody.open(port..port + 1, 443);
+        port += 1;
+    });
+    let pins = next.kill().unwrap();
+    assert_eq!(note_of(&pins, "192.0.2.78"), "");
+    ask(server, &pins, &["unload"]).unwrap();
 }
 
 #[test]

@@ -70,14 +70,14 @@ fn add(args: &BanAddArgs, out: &mut impl Write) -> Result<()> {
     let was = was.map_or_else(String::new, |ban| {
         format!("; it was {}", bans::Lasting(left_ms(&ban, now_ns)))
     });
+    until_in_force(&pinned)?;
     let lasting = bans::Lasting(left_ms(&ban, now_ns));
     say(out, &format!("{} banned {lasting}{was}", args.prefix))?;
-    note_mode(&pinned)?;
-    until_in_force(&pinned)
+    note_mode(&pinned)
 }
 
-/// Waits until the programs look bans up, which the agent tells them within a
-/// second of the first; says so where nobody does.
+/// Waits until the programs look bans up, which the agent sees to soon after the
+/// first; says so where nobody does.
 fn until_in_force(pinned: &Pinned) -> Result<()> {
     const LONGEST: Duration = Duration::from_secs(3);
     let start = Instant::now();

@@ -161,7 +161,8 @@ impl Watch {
             None => {
                 // An honest second may look bad while cookies are on: SYNs that are
                 // answered in one may come back in the next.
-                let crowded = look.half_open >= look.level;
+                let turned_away = per_second(turned_away(counted), span_ns);
+                let crowded = look.half_open >= look.level || turned_away >= look.threshold;
                 let suspicious = above && 2 * futile >= rate && (crowded || look.answering);
                 self.suspicions = if suspicious { self.suspicions + 1 } else { 0 };
                 if !(suspicious && (crowded || self.suspicions > 1)) {
@@ -201,6 +202,14 @@ fn futile(counted: Totals, completed_permille: u64) -> u64 {
         .syns
         .saturating_sub(completed)
         .saturating_sub(counted.returned)
+}
+
+/// How many of them a limit kept from opening a flow: refused, or passed without.
+const fn turned_away(counted: Totals) -> u64 {
+    let Totals {
+        syns, opened, sent, ..
+    } = counted;
+    syns.saturating_sub(opened).saturating_sub(sent)
 }
 
 fn per_second(count: u64, span_ns: u64) -> u64 {
@@ -277,6 +286,17 @@ mod tests {
         assert_eq!(flood.totals.syns, 40_800);
         assert_eq!((flood.peak, flood.high_water), (2000, 1500));
         assert_eq!(world.watch.flood(), None);
+    }
+
+    #[test]
+    fn a_flood_that_a_limit_turns_away_is_one_however_few_are_half_open() {
+        let mut world = World::new();
+        world.look.totals.syns += 5000;
+        world.look.totals.refused += 5000;
+        assert!(matches!(
+            world.second(0, 100),
+            Some(News::Begins { rate: 5000, .. })
+        ));
     }
 
     #[test]

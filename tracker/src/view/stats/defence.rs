@@ -14,6 +14,7 @@ use tracker_common::{
 
 use super::Snapshot;
 use crate::view::{
+    head::Health,
     place::{self, Tags},
     text::Span,
 };
@@ -127,7 +128,7 @@ impl Snapshot {
             bans_made,
             corrected_gauges,
             corrected_shares,
-            flood_since_ns,
+            flood_since_ns: _,
             floods,
             floods_suppressed,
         } = self.defence;
@@ -151,7 +152,7 @@ impl Snapshot {
             floods: Floods {
                 begun: floods,
                 suppressed: floods_suppressed,
-                lasting_ms: flood_since_ns.map(|since| self.ms_since(since)),
+                lasting_ms: self.flood_ms(),
             },
         }
     }
@@ -173,6 +174,13 @@ impl Snapshot {
             invalid: packets(Reason::CookieInvalid),
             untracked: packets(Reason::CookieUntracked),
         }
+    }
+
+    /// How long a flood has been going on. Without an agent nobody would see its
+    /// end.
+    fn flood_ms(&self) -> Option<u64> {
+        let since = self.defence.flood_since_ns?;
+        matches!(self.health(), Health::Well { .. }).then(|| self.ms_since(since))
     }
 
     const fn ms_since(&self, then_ns: u64) -> u64 {
@@ -219,11 +227,10 @@ impl Snapshot {
             corrected_shares,
             floods,
             floods_suppressed,
-            flood_since_ns,
             ..
         } = self.defence;
-        if let Some(since) = flood_since_ns {
-            let since = Span(self.ms_since(since));
+        if let Some(ms) = self.flood_ms() {
+            let since = Span(ms);
             writeln!(
                 out,
                 "Flood       going on for {since}; `tracker listeners` shows where"

@@ -485,6 +485,14 @@ fn the_defence_is_told_while_there_is_one() {
 }
 
 #[test]
+fn without_an_agent_no_flood_goes_on() {
+    let mut snapshot = defending();
+    assert!(table(&snapshot, false).contains("\nFlood       going on for 14s"));
+    snapshot.live.agent_pid = 0;
+    assert!(!table(&snapshot, false).contains("\nFlood  "));
+}
+
+#[test]
 fn what_the_cookies_do_is_told_in_each_mode() {
     let line = |mode: Option<CookieMode>, on: bool| {
         let mut snapshot = defending();
