@@ -6,7 +6,10 @@ use anyhow::{Context as _, Result, bail};
 use tempfile::NamedTempFile;
 use tracker_tests::{
     agent::{Options, Tracker},
-    flood::ends::{Attached, Program},
+    flood::{
+        ends::{Attached, Program},
+        frame::Kind,
+    },
     netns::{feed, run},
     topology::{INTERFACE, Topology},
 };
@@ -125,7 +128,7 @@ pub struct Standing<'a> {
 /// # Errors
 ///
 /// The kernel lacks something, or the tracker does not start.
-pub fn stand(contestant: Contestant, topology: &Topology) -> Result<Standing<'_>> {
+pub fn stand(contestant: Contestant, topology: &Topology, kind: Kind) -> Result<Standing<'_>> {
     let server = &topology.server.netns;
     // What is sent to made-up sources has to leave by the flooded interface.
     server.ip("route add default via 192.0.2.1\nroute add ::/0 via 2001:db8:1::1\n")?;
@@ -182,6 +185,12 @@ pub fn stand(contestant: Contestant, topology: &Topology) -> Result<Standing<'_>
             let options = Options::on(topology)
                 .with(["--mode", "enforce", "-c"])
                 .with([file.path()]);
+            // Other floods are of packets that belong to no flow, which a tracker
+            // that has just started takes for flows from before its time.
+            let options = match kind {
+                Kind::Syn => options,
+                Kind::Ack | Kind::Mixed => options.with(["--pickup", "off"]),
+            };
             standing._configuration = Some(file);
             standing.tracker = Some(options.start().with_context(|| {
                 format!(

@@ -52,7 +52,7 @@ pub struct Arguments {
     /// than having one for the flood's core and one for the others.
     #[arg(long)]
     one_queue: bool,
-    /// Frames of the flood that is measured alone [default: 2,000,000, or
+    /// Frames of the flood that is measured alone [default: 1,000,000, or
     /// 400,000 with --quick].
     #[arg(long, value_name = "N")]
     frames: Option<u32>,
@@ -117,8 +117,10 @@ pub struct Settings {
     pub rounds: u32,
     /// Frames of the flood that is measured alone.
     pub alone_frames: u32,
-    /// Seconds of each flood beside honest clients.
+    /// Seconds of the flood at full speed beside honest clients.
     pub beside_seconds: f64,
+    /// The same of the paced flood.
+    pub paced_seconds: f64,
     /// Frames a second of the paced flood.
     pub rate: u32,
     /// Octets a second at which the bulk transfer is paced.
@@ -158,9 +160,10 @@ pub fn run(arguments: &Arguments) -> Result<Report> {
         },
         alone: arguments
             .frames
-            .unwrap_or(if arguments.quick { 400_000 } else { 2_000_000 }),
-        beside: Duration::from_millis(if arguments.quick { 1000 } else { 3000 }),
+            .unwrap_or(if arguments.quick { 400_000 } else { 1_000_000 }),
+        beside: Duration::from_millis(if arguments.quick { 1000 } else { 2500 }),
         rate: (!arguments.quick).then_some(arguments.rate),
+        beside_paced: Duration::from_millis(1500),
         one_queue: arguments.one_queue,
         cores: machine.cores,
     };
@@ -216,6 +219,7 @@ pub fn run(arguments: &Arguments) -> Result<Report> {
             rounds,
             alone_frames: load.alone,
             beside_seconds: load.beside.as_secs_f64(),
+            paced_seconds: load.beside_paced.as_secs_f64(),
             rate: arguments.rate,
             bulk_pace: honest::BULK_PACE,
             backlog: honest::BACKLOG,

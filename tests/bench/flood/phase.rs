@@ -44,6 +44,9 @@ const FLOOD_CORE: usize = 0;
 const WARM_UP: u32 = 100_000;
 /// Time for that.
 const ADAPTING: Duration = Duration::from_millis(250);
+/// Honest clients come so much later than the flood and leave so much earlier:
+/// none of them is served without one.
+const AHEAD: Duration = Duration::from_millis(100);
 /// Time that the bulk transfer has to get going.
 const UNDER_WAY: Duration = Duration::from_millis(200);
 
@@ -55,8 +58,10 @@ pub struct Load {
     pub family: Family,
     /// Frames of the flood that is measured alone.
     pub alone: u32,
-    /// Time of each flood beside honest clients.
+    /// Time of the flood at full speed beside honest clients.
     pub beside: Duration,
+    /// Time of the paced one.
+    pub beside_paced: Duration,
     /// Frames a second of the paced flood, if there is to be one.
     pub rate: Option<u32>,
     /// Flood and honest packets share the queue of the interface.
@@ -205,7 +210,7 @@ pub fn turn(contestant: Contestant, load: &Load) -> Result<Turn> {
     } else {
         Topology::connected_by(Placement::Server, two_queues)?
     };
-    let standing = stand(contestant, &topology)?;
+    let standing = stand(contestant, &topology, load.kind)?;
     let bout = Bout::new(&topology, &standing, load)?;
     let available = memory("MemAvailable")?;
     let held = kernel_memory()?;
@@ -405,6 +410,7 @@ impl<'a> Bout<'a> {
         let end = &AtomicBool::new(false);
         // Later, for the last client is to be served.
         let closing = &AtomicBool::new(false);
+        let flooding = &AtomicBool::new(false);
         let octets = &AtomicU64::new(0);
         let client = &self.topology.client.netns;
         let cores = self.load.cores;
@@ -428,22 +434,36 @@ impl<'a> Bout<'a> {
             });
             sleep(UNDER_WAY);
 
-            let before = self.mark()?;
-            let (start, octets_before) = (Instant::now(), octets.load(Relaxed));
-            let retransmitted = sender.retransmitted()?;
+            let time = match rate {
+                Some(_) => self.load.beside_paced,
+                None => self.load.beside,
+            };
             let exchange_client = scope.spawn(move || {
                 client.run_in(|| -> Result<Exchanges> {
                     stay_off_flood(cores)?;
-                    Ok(honest::exchange(self.at(honest::PORT), end))
+                    while !flooding.load(Relaxed) && !end.load(Relaxed) {
+                        sleep(Duration::from_millis(1));
+                    }
+                    sleep(AHEAD);
+                    Ok(honest::exchange(
+                        self.at(honest::PORT),
+                        Instant::now() + time.saturating_sub(2 * AHEAD),
+                    ))
                 })?
             });
-            let sent = self.flood(|generator| generator.send_for(self.load.beside, rate))?;
-            let seconds = start.elapsed().as_secs_f64();
-            let bulk = Bulk {
-                octets: octets.load(Relaxed) - octets_before,
-                seconds,
-                retransmitted: sender.retransmitted()? - retransmitted,
-            };
+            let (before, bulk, sent) = self.flood(|generator| {
+                let before = self.mark()?;
+                let (start, octets_before) = (Instant::now(), octets.load(Relaxed));
+                let retransmitted = sender.retransmitted()?;
+                flooding.store(true, Relaxed);
+                let sent = generator.send_for(time, rate)?;
+                let bulk = Bulk {
+                    octets: octets.load(Relaxed) - octets_before,
+                    seconds: start.elapsed().as_secs_f64(),
+                    retransmitted: sender.retransmitted()? - retransmitted,
+                };
+                Ok((before, bulk, sent))
+            })?;
             let cores = Busy::now()?.since(&before.busy);
             end.store(true, Relaxed);
             let exchanges = joined(exchange_client)?;

@@ -26,7 +26,7 @@ impl Spread {
         values.sort_by(f64::total_cmp);
         let (min, max) = (*values.first()?, *values.last()?);
         let middle = values.len() / 2;
-        let median = if values.len() % 2 == 0 {
+        let median = if values.len().is_multiple_of(2) {
             f64::midpoint(*values.get(middle - 1)?, *values.get(middle)?)
         } else {
             *values.get(middle)?

@@ -115,7 +115,7 @@ pub fn template(kind: Kind, target: &Target) -> Result<Vec<u8>> {
 ///
 /// The template is longer than there is room for, or of an odd length.
 pub fn plan(kind: Kind, family: Family, template: &[u8]) -> Result<Plan> {
-    if template.len() > ROOM || template.len() % 2 != 0 {
+    if template.len() > ROOM || !template.len().is_multiple_of(2) {
         bail!(
             "a template of {} octets; at most {ROOM}, and an even number",
             template.len()

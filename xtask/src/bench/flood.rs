@@ -40,7 +40,7 @@ fn conditions(report: &Value) -> String {
     format!(
         "{}: Linux {}, {} cores{} (CPU model {:?}), {} GB of memory, frequency governor: {}.\n\
          {} rounds{}; {} frames of {} octets ({}, {}) alone; {} s beside honest clients; paced: {} \
-         frames a second; bulk transfer paced at {} MB/s; backlog {}. The run took {} s.\n",
+         frames a second for {} s; bulk transfer paced at {} MB/s; backlog {}. The run took {} s.\n",
         text(&machine["date"]),
         text(&machine["kernel"]),
         count(&machine["cores"]),
@@ -64,6 +64,7 @@ fn conditions(report: &Value) -> String {
         text(&settings["family"]),
         count(&settings["beside_seconds"]),
         count(&settings["rate"]),
+        count(&settings["paced_seconds"]),
         number(settings["bulk_pace"].as_f64().unwrap_or_default() / 1e6),
         count(&settings["backlog"]),
         count(&report["seconds"]),
@@ -221,7 +222,7 @@ mod tests {
             },
         });
         let text = section(&report);
-        assert!(text.contains("| good | 2.0 (1.0 to 3.0) |"), "{text}");
+        assert!(text.contains("| good | 2 (1 to 3) |"), "{text}");
         assert!(text.contains("| bad | failed: no such option |"), "{text}");
         assert!(text.contains("(Not a part of this run.)"), "{text}");
         assert!(
@@ -229,7 +230,7 @@ mod tests {
             "{text}"
         );
         assert!(
-            text.contains("| a / c | 2.0 | 1.5 (1.0 to 3.0) | yes |"),
+            text.contains("| a / c | 2 | 1.5 (1 to 3) | yes |"),
             "{text}"
         );
     }

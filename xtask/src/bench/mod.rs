@@ -79,10 +79,19 @@ pub fn command(wanted: &Wanted) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let mut kept = page::load()?;
-    kept.insert(bench.name.into(), result);
+    kept.insert(bench.name.into(), without_rounds(result));
     page::keep(&kept)?;
     page::write(&kept)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the page needs of a result: thousands of lines for single rounds are
+/// for those who ask for them.
+fn without_rounds(mut result: Value) -> Value {
+    if let Some(result) = result.as_object_mut() {
+        result.remove("contestants");
+    }
+    result
 }
 
 /// The benches, one a line.
@@ -130,7 +139,7 @@ type Results = serde_json::Map<String, Value>;
 /// Numbers in tables: 1,234,567 or 12.3 or 0.012.
 fn number(value: f64) -> String {
     let digits = match value.abs() {
-        0.0 => 0,
+        _ if value.fract() == 0.0 => 0,
         size if size >= 100.0 => 0,
         size if size >= 1.0 => 1,
         size if size >= 0.01 => 3,
@@ -199,7 +208,7 @@ mod tests {
         let value = json!({"min": 1.0, "median": 2.0, "max": 3.0});
         assert_eq!(spread(&value, 100.0), "200 (100 to 300)");
         let value = json!({"min": 1.0, "median": 1.0, "max": 1.0});
-        assert_eq!(spread(&value, 1.0), "1.0");
+        assert_eq!(spread(&value, 1.0), "1");
         assert_eq!(spread(&Value::Null, 1.0), "");
     }
 
