@@ -119,14 +119,13 @@ fn make(headers: &mut Headers, family: Family, length: u32) -> Option<u32> {
 /// out, and refuses if it could not take another connection.
 #[inline(always)]
 fn make_and_stamp(
-    context: *mut c_void,
-    packet: &Packet,
+    socket: &sockets::Listening,
+    family: Family,
     headers: &mut Headers,
     length: u32,
 ) -> Option<u32> {
     let (ip, tcp) = (headers.ip(), headers.tcp());
-    let socket = sockets::Listening::find(context, packet, true)?;
-    let network = match packet.family() {
+    let network = match family {
         Family::V4 => IPV4,
         Family::V6 => IPV6,
     };
@@ -134,7 +133,6 @@ fn make_and_stamp(
     // SAFETY: both buffers are as long as the helper is told, and the socket is
     // held until it is dropped.
     let cookie = unsafe { bpf_tcp_gen_syncookie(socket.get(), ip, network, tcp, length) };
-    drop(socket);
     (cookie > 0).then_some(cookie as u32)
 }
 
@@ -218,10 +216,12 @@ fn is_wanted(listener: &Listener, key: &Key, family: Family, high: bool, live: &
     if listener.mode == CookieMode::Always as u8 || live.defence & defence_flags::ANSWER != 0 {
         return true;
     }
-    live.defence & defence_flags::AT_LIMIT != 0
-        && live.at_limit == AtLimit::Cookie as u8
-        && (gauge::taken(Gauge::HalfOpen) >= u64::from(live.half_open_limit)
-            || shares::exhausted(key, family, high, live))
+    if live.defence & defence_flags::AT_LIMIT == 0 || live.at_limit == AtLimit::Drop as u8 {
+        return false;
+    }
+    let full = live.at_limit == AtLimit::Cookie as u8
+        && gauge::taken(Gauge::HalfOpen) >= u64::from(live.half_open_limit);
+    full || shares::exhausted(key, family, high, live)
 }
 
 /// Answers the SYN in `scratch` with a cookie, if it is one to be answered so.
@@ -267,13 +267,15 @@ pub fn answer(
     let length = scratch.headers.fill(packet);
     let cookie = match approach {
         Approach::AnswerAndStamp => {
-            let made = make_and_stamp(context, packet, &mut scratch.headers, length);
-            let Some(cookie) = made else {
-                // It is gone, or can take no more: what the stack answers counts,
-                // until it is seen to answer with a SYN-ACK again.
+            let Some(socket) = sockets::Listening::find(context, packet, true) else {
+                // It is gone: what the stack answers counts, until it is seen to
+                // answer with a SYN-ACK again.
                 listener.forget();
                 return None;
             };
+            let cookie = make_and_stamp(&socket, family, &mut scratch.headers, length);
+            drop(socket);
+            let cookie = cookie?;
             listener.stamped = now;
             cookie
         }
