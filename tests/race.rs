@@ -6,6 +6,7 @@
 //! removed and refused all the time.
 
 use std::{
+    collections::HashMap,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
     time::{Duration, Instant},
@@ -17,7 +18,7 @@ use nix::{
 };
 use tracker::datapath::{LoadOptions, ReapTotals};
 use tracker_common::{
-    abi::{Cause, Family, Gauge, Hook, held},
+    abi::{AtLimit, Cause, Family, Gauge, Hook, Live, Place, flow_flags, held},
     reason::Reason,
     time::TICK_NS,
 };
@@ -164,10 +165,47 @@ fn check(bench: &Bench) {
     );
 }
 
-fn race(preallocate: bool) {
+/// Checks the shares of listeners and sources. Where an entry's last count goes
+/// and another CPU adds one before the entry is removed, that one is lost until
+/// the agent recounts: fewer may be counted than there are, never more.
+fn check_shares(bench: &Bench, live: &Live) {
+    let mut there: HashMap<Place, u64> = HashMap::new();
+    for family in [Family::V4, Family::V6] {
+        for (key, flow) in bench.flows(family).unwrap() {
+            if flow.has(held::SHARED) {
+                let high = flow.has(flow_flags::INITIATOR_HIGH);
+                let (listener, source) = Place::of_flow(&key, family, high, live.source_bits);
+                *there.entry(listener).or_default() += 1;
+                *there.entry(source).or_default() += 1;
+            }
+        }
+    }
+    let shares = bench.loaded.shares().unwrap();
+    println!("shares {shares:?} of {there:?}");
+    for (place, count) in shares {
+        let flows = there.get(&place).copied().unwrap_or(0);
+        assert!(
+            count <= flows,
+            "{count} of {flows} are counted for {place:?}"
+        );
+    }
+}
+
+/// What a race is about beside the tables.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum About {
+    Tables,
+    Preallocated,
+    /// Limits by listener and source.
+    Shares,
+    /// And the oldest half-open flow makes room.
+    Evictions,
+}
+
+fn race(about: About) {
     let bench = Bench::with(&LoadOptions {
         capacity: CAPACITY,
-        preallocate,
+        preallocate: about == About::Preallocated,
         ..options()
     })
     .unwrap();
@@ -175,6 +213,13 @@ fn race(preallocate: bool) {
     live.timeouts = [1; _];
     live.half_open_limit = 4;
     live.pickup_limit = 3;
+    if matches!(about, About::Shares | About::Evictions) {
+        live.source_limit = 2;
+        live.listener_limit = 3;
+    }
+    if about == About::Evictions {
+        live.at_limit = AtLimit::EvictOldest as u8;
+    }
     bench.loaded.set_live(&live).unwrap();
 
     let clock = AtomicU64::new(bench.now_ns());
@@ -200,6 +245,7 @@ fn race(preallocate: bool) {
     });
 
     check(&bench);
+    check_shares(&bench, &live);
     let reasons = bench.loaded.reasons().unwrap();
     let of = |wanted: Reason| -> u64 {
         let counts = reasons.iter().filter(|(reason, ..)| *reason == wanted);
@@ -222,6 +268,10 @@ fn race(preallocate: bool) {
     );
     assert_eq!(of(Reason::InsertFailed), 0);
     // Or there was no race.
+    let refused = match about {
+        About::Tables | About::Preallocated => Reason::HalfOpenLimit,
+        About::Shares | About::Evictions => Reason::SourceLimit,
+    };
     for reason in [
         Reason::FlowOpened,
         Reason::FlowReopened,
@@ -230,7 +280,7 @@ fn race(preallocate: bool) {
         Reason::SynOnLive,
         Reason::Tracked,
         Reason::ResetClosed,
-        Reason::HalfOpenLimit,
+        refused,
         Reason::PickupLimit,
         Reason::TableFull,
     ] {
@@ -250,7 +300,10 @@ fn race(preallocate: bool) {
 
     bench.flush().unwrap();
     check(&bench);
+    check_shares(&bench, &live);
     assert_eq!(bench.loaded.gauges().unwrap()[..4], [0; 4]);
+    live.source_limit = 0;
+    live.listener_limit = 0;
     // Nothing is left in the tables that the counters do not know.
     live.half_open_limit = 2 * CAPACITY;
     bench.loaded.set_live(&live).unwrap();
@@ -275,10 +328,20 @@ fn race(preallocate: bool) {
 
 #[test]
 fn packets_race_the_reaper() {
-    race(false);
+    race(About::Tables);
 }
 
 #[test]
 fn packets_race_the_reaper_in_preallocated_tables() {
-    race(true);
+    race(About::Preallocated);
+}
+
+#[test]
+fn packets_race_for_their_shares() {
+    race(About::Shares);
+}
+
+#[test]
+fn packets_race_to_make_room() {
+    race(About::Evictions);
 }
