@@ -191,7 +191,7 @@ fn may_answer(packet: &Packet, live: &Live, now_ns: u64) -> bool {
     // Fibonacci hashing; who finds addresses that share a bucket gets fewer
     // answers for them.
     let mixed = (u64::from(a ^ c) << 32 | u64::from(b ^ d)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let slot = (mixed >> 40) as u32 & (ANSWER_SLOTS as u32 - 1);
+    let slot = (mixed >> 48) as u32 & (ANSWER_SLOTS as u32 - 1);
     let Some(bucket) = ANSWERS.get_ptr_mut(slot) else {
         return true;
     };
