@@ -65,11 +65,12 @@ fn reasons(stats: &Stats) -> Counters {
         .collect()
 }
 
-/// Packets among `moved` that the tracker met coming in.
+/// TCP packets among `moved` that the tracker met coming in: not what IPv6 says
+/// to its neighbours, for instance.
 pub fn met(moved: &Counters) -> u64 {
     moved
         .iter()
-        .filter(|(name, _)| name.starts_with("tracker:"))
+        .filter(|(name, _)| name.starts_with("tracker:") && name.as_str() != "tracker:not_tcp")
         .map(|(_, value)| value)
         .sum()
 }
