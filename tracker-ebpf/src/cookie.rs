@@ -306,6 +306,9 @@ pub fn zone(scratch: &Scratch) -> u32 {
     }
 }
 
+/// Four octets of options that say nothing, in IPv4 as in TCP.
+const NOPS: u32 = u32::from_ne_bytes([1; 4]);
+
 /// Turns the SYN into the SYN-ACK, in place. Every header keeps its length; data
 /// are cut off. False if the frame cannot be written.
 #[inline(always)]
@@ -339,19 +342,17 @@ fn write(frame: &Ingress<'_>, packet: &Packet, answer: &Answer, cookie: u32, roo
                 ip_sum += u64::from(word);
             }
             // Options of the SYN become NOPs.
-            const NOPS: u32 = u32::from_ne_bytes([1; 4]);
             let nops = (header.wrapping_sub(IPV4) & 0x3c) >> 2;
             ip_sum += u64::from(nops) * u64::from(NOPS);
             words[2] |= u32::from(fold(ip_sum)) << 16;
-            let mut octets = [0; IPV4 as usize];
-            for (place, word) in octets.chunks_exact_mut(4).zip(words) {
-                place.copy_from_slice(&word.to_ne_bytes());
-            }
-            if !frame.put(packet.network, &octets) {
+            if !frame.put(packet.network, &words) {
                 return false;
             }
             for index in 0..10 {
-                if index < nops && !frame.put(packet.network + IPV4 + 4 * index, &[1; 4]) {
+                if nops == 0 {
+                    break;
+                }
+                if index < nops && !frame.put(packet.network + IPV4 + 4 * index, &[NOPS]) {
                     return false;
                 }
             }
@@ -362,10 +363,10 @@ fn write(frame: &Ingress<'_>, packet: &Packet, answer: &Answer, cookie: u32, roo
                 sum += u64::from(packet.source[word]) + u64::from(packet.destination[word]);
             }
             let [high, low] = (tcp_length as u16).to_be_bytes();
-            let first = [0x60, 0, 0, 0, high, low, 6, 64];
+            let first = [[0x60, 0, 0, 0], [high, low, 6, 64]].map(u32::from_ne_bytes);
             if !frame.put(packet.network, &first)
-                || !frame.put(packet.network + 8, &octets_of(&packet.destination))
-                || !frame.put(packet.network + 24, &octets_of(&packet.source))
+                || !frame.put(packet.network + 8, &packet.destination)
+                || !frame.put(packet.network + 24, &packet.source)
             {
                 return false;
             }
@@ -384,29 +385,34 @@ fn write(frame: &Ingress<'_>, packet: &Packet, answer: &Answer, cookie: u32, roo
         sum += u64::from(word);
     }
     let options = answer_words(answer);
+    // What nearly every SYN carries: all of it at once.
+    if room == defence::OPTIONS as u32 {
+        for word in options {
+            sum += u64::from(word);
+        }
+        let [a, b, c, d] = words;
+        let [o0, o1, o2, o3, o4] = options;
+        let whole = [a, b, c, d, fold(sum).into(), o0, o1, o2, o3, o4];
+        return frame.put(packet.at, &whole);
+    }
     for index in 0..10_usize {
         if (index as u32) < room >> 2 {
-            let word = options[index];
+            let word = *options.get(index).unwrap_or(&NOPS);
             sum += u64::from(word);
-            if !frame.put(packet.at + TCP + 4 * index as u32, &word.to_ne_bytes()) {
+            if !frame.put(packet.at + TCP + 4 * index as u32, &[word]) {
                 return false;
             }
         }
     }
-    let mut octets = [0; TCP as usize];
     let [a, b, c, d] = words;
-    let last = u32::from(fold(sum));
-    for (place, word) in octets.chunks_exact_mut(4).zip([a, b, c, d, last]) {
-        place.copy_from_slice(&word.to_ne_bytes());
-    }
     const _: () = assert!(TCP_LONGEST == TCP + 40);
-    frame.put(packet.at, &octets)
+    frame.put(packet.at, &[a, b, c, d, fold(sum).into()])
 }
 
-/// The options as words as they lie in the frame, filled up with NOPs.
+/// The options as words as they lie in the frame.
 #[inline(always)]
-fn answer_words(answer: &Answer) -> [u32; 10] {
-    let mut words = [u32::from_ne_bytes([1; 4]); 10];
+fn answer_words(answer: &Answer) -> [u32; defence::OPTIONS / 4] {
+    let mut words = [0; defence::OPTIONS / 4];
     let mut index = 0;
     while index < defence::OPTIONS / 4 {
         words[index] = u32::from_ne_bytes([
@@ -418,15 +424,6 @@ fn answer_words(answer: &Answer) -> [u32; 10] {
         index += 1;
     }
     words
-}
-
-#[inline(always)]
-fn octets_of(address: &[u32; 4]) -> [u8; 16] {
-    let mut octets = [0; 16];
-    for (place, word) in octets.chunks_exact_mut(4).zip(address) {
-        place.copy_from_slice(&word.to_ne_bytes());
-    }
-    octets
 }
 
 /// The Internet checksum (RFC 1071) of words that add up to `sum`.

@@ -52,6 +52,33 @@ pub fn opaque(address: usize) -> usize {
     address
 }
 
+/// Writes a word at an address of any alignment. To rustc such a place is four
+/// octets, to BPF one store (kernel/bpf/verifier.c checks alignment only where the
+/// machine cares).
+///
+/// # Safety
+///
+/// `address..address + 4` must be writable.
+#[inline(always)]
+unsafe fn store(address: usize, word: u32) {
+    #[cfg(target_arch = "bpf")]
+    // SAFETY: the caller's promise.
+    unsafe {
+        core::arch::asm!(
+            "*(u32 *)({address} + 0) = {word}",
+            address = in(reg) address,
+            word = in(reg) u64::from(word),
+            options(nostack),
+        );
+    }
+    // Only for lints, which see this crate on the host.
+    #[cfg(not(target_arch = "bpf"))]
+    // SAFETY: the caller's promise.
+    unsafe {
+        core::ptr::write_unaligned(address as *mut u32, word);
+    }
+}
+
 /// `length`, which must be 1 to 64, so that the verifier of any kernel sees it.
 #[inline(always)]
 fn copyable(length: u32) -> u32 {
@@ -111,20 +138,22 @@ impl Bytes for Ingress<'_> {
 }
 
 impl Ingress<'_> {
-    /// Writes `octets` at `offset`; false if they do not lie in reach.
+    /// Writes `words`, as they are to lie there, at `offset`; false if they do not
+    /// lie in reach.
     #[inline(always)]
-    pub fn put<const N: usize>(&self, offset: u32, octets: &[u8; N]) -> bool {
+    pub fn put<const N: usize>(&self, offset: u32, words: &[u32; N]) -> bool {
         let offset = opaque(offset as usize);
         if offset > FARTHEST {
             return false;
         }
         let from = self.0.data() + offset;
-        if opaque(from + N) > self.0.data_end() {
+        if opaque(from + 4 * N) > self.0.data_end() {
             return false;
         }
-        // SAFETY: `from..from + N` lies inside the packet, as just compared, and
-        // bytes have no alignment.
-        unsafe { core::ptr::write_unaligned(from as *mut [u8; N], *octets) };
+        for (index, &word) in words.iter().enumerate() {
+            // SAFETY: `from..from + 4 * N` lies inside the packet, as just compared.
+            unsafe { store(from + 4 * index, word) };
+        }
         true
     }
 
@@ -148,7 +177,8 @@ impl Ingress<'_> {
         if (t0 | f0) & GROUP != 0 {
             return false;
         }
-        self.put(0, &[f0, f1, f2, f3, f4, f5, t0, t1, t2, t3, t4, t5])
+        let words = [[f0, f1, f2, f3], [f4, f5, t0, t1], [t2, t3, t4, t5]];
+        self.put(0, &words.map(u32::from_ne_bytes))
     }
 }
 

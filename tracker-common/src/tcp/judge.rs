@@ -164,7 +164,7 @@ pub fn judge(
         // lie half the circle apart cannot be told to be before or behind.
         let distance = segment.ack.since(peer.end.minus(check::LARGEST_WINDOW));
         if distance > 2 * check::LARGEST_WINDOW {
-            return Judgement::leave(Reason::SegmentTooOld);
+            return Judgement::leave(Reason::Liberal);
         }
         if Reason::known(failed).refuses() {
             reason = Reason::Liberal as u8;

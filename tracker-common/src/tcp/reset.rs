@@ -159,8 +159,8 @@ pub fn revive(flow: &mut Flow, me: usize, segment: &Segment, acks_syn: bool) {
     // heard of the refusal yet.
     // Unless it is the SYN that its own SYN-ACK has overtaken.
     let calls =
-        segment.is_syn() && me == RESPONDER && !(called && responder.isn.0 == segment.seq.0);
-    if closed && flow.has(held::HALF_OPEN) && (goes_on && proved || calls && reset_by_responder) {
+        segment.is_syn() && me == RESPONDER && !(answered && responder.isn.0 == segment.seq.0);
+    if closed && flow.has(held::HALF_OPEN) && (goes_on && proved || calls) {
         // A responder's SYN-ACK after an RST begins anew, whatever came before.
         let responder = if syn && me == RESPONDER {
             State::Listen

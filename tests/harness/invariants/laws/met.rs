@@ -94,6 +94,8 @@ impl<'a> Met<'a> {
         assert_eq!(after.flags & held::MASK & !before.flags, 0, "it gained");
         if self.reason.class() == Class::Refuse {
             self.refused();
+        } else if self.is_beyond_comparison() {
+            self.noted();
         } else if COUNTING.contains(&self.reason) || self.calls() {
             self.counted();
         } else {
@@ -101,6 +103,17 @@ impl<'a> Met<'a> {
         }
         self.remembered();
         self.stepped();
+    }
+
+    /// Whether a segment that is exempt from checks acknowledges what lies further
+    /// from anything sent than a window can reach, either way: of such numbers
+    /// nobody can say which is the later one, so it moves nothing.
+    fn is_beyond_comparison(&self) -> bool {
+        const WINDOW: u32 = 1 << 30;
+        let sent = self.settled.ends[self.me ^ 1].end;
+        let plain = self.segment.flags.0 & (Flags::SYN | Flags::RST) == 0;
+        let distance = self.segment.ack.since(sent.minus(WINDOW));
+        self.reason == Reason::Liberal && plain && distance > 2 * WINDOW
     }
 
     /// Whether who had called is called with another number: of a SYN that nobody
