@@ -108,7 +108,7 @@ pub const ALL: &[Difference] = &[
         name: "acknowledges_half_a_circle_away",
         holds: |case| {
             matches!(case.kind, States | OnlyConntrackRefuses | Memory)
-                && case.is(Reason::SegmentTooOld)
+                && case.is(Reason::Liberal)
                 && case.is_plain()
                 && case.moved_nothing()
                 && case.ours.before.as_ref().is_some_and(Flow::is_liberal)
