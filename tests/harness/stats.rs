@@ -21,6 +21,15 @@ pub struct Stats {
     pub pickup: Pickup,
     /// Packets by reason.
     pub reasons: Vec<Counted>,
+    /// The defence against floods.
+    pub defence: Defence,
+}
+
+/// The defence against floods.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Defence {
+    /// Half-open flows that this host's own clients opened, which no limit counts.
+    pub calling: u64,
 }
 
 /// How many of something there are.
