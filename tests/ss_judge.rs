@@ -154,7 +154,6 @@ fn judge(placement: Placement, family: Family) {
     assert_eq!(none, 0, "connections are counted on the wrong side");
     assert_eq!(stats.unproved.held, 0);
 
-    drop(held);
     tracker.stop().unwrap();
 }
 

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use tracker_common::{
-    abi::{Endpoint, Flow, Gauge, Live, Origin as Known, end_flags, held},
+    abi::{Endpoint, Flow, Gauge, Live, Mode, Origin as Known, end_flags, held},
     reason::Reason,
     tcp::{
         Flags,
@@ -431,4 +431,22 @@ fn what_comes_with_the_cookie_is_part_of_the_flow() {
         assert_eq!(flow.ends[0].packets(), 1, "only the ACK was kept");
         assert_eq!(flow.ends[1].packets(), 0);
     }
+}
+
+/// What is remembered of a packet on its way through the stages is of that packet:
+/// observing, the stage that takes cookies back is not there to forget it.
+#[test]
+fn the_next_packet_returns_nothing_where_cookies_are_off() {
+    let mut door = Door::new();
+    let talk = talk(Wrapping::ALL[0], 0);
+    let offer = Offer::every().last().unwrap();
+    let returned = open(&mut door, talk, offer).unwrap();
+    let observing = Live {
+        mode: Mode::Observe as u8,
+        ..answering()
+    };
+    door.bench.loaded.set_live(&observing).unwrap();
+    let fin = returned.of_client(1, Flags::FIN | Flags::ACK, 0);
+    send(&mut door, Origin::Wire, &fin, Reason::Tracked).unwrap();
+    assert_eq!(flow(&door, &talk).unwrap().states()[0], FinWait1);
 }

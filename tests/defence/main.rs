@@ -7,13 +7,12 @@ mod counters;
 mod flood_events;
 mod listeners;
 
-use std::{fs, io::Write, net::SocketAddr, path::Path, time::Duration};
+use std::{fs, net::SocketAddr, path::Path};
 
-use nix::sys::signal::Signal;
 use socket2::Socket;
-use tempfile::NamedTempFile;
 use tracker_tests::{
-    agent::{Options, Tracker},
+    agent::Tracker,
+    configuration::{Configuration, SOON},
     netns::Namespace,
     sockets,
     spoof::{Segment, Spoofer},
@@ -21,38 +20,6 @@ use tracker_tests::{
     topology::{Family, Topology},
     wait::eventually,
 };
-
-/// How long anything may take that happens by itself, on a busy machine.
-const SOON: Duration = Duration::from_secs(20);
-
-/// A configuration file of an agent.
-struct Configuration(NamedTempFile);
-
-impl Configuration {
-    fn new(text: &str) -> Self {
-        let mut file = NamedTempFile::new().unwrap();
-        file.write_all(text.as_bytes()).unwrap();
-        Self(file)
-    }
-
-    fn options<'a>(&self, topology: &'a Topology) -> Options<'a> {
-        Options::on(topology).with(["-c".as_ref(), self.0.path().as_os_str()])
-    }
-
-    fn start<'a>(&self, topology: &'a Topology, more: &[&str]) -> Tracker<'a> {
-        self.options(topology).with(more).start().unwrap()
-    }
-
-    /// Writes `text` instead and has the agent read it.
-    fn reload(&self, tracker: &Tracker<'_>, text: &str) {
-        fs::write(self.0.path(), text).unwrap();
-        let before = tracker.log();
-        tracker.signal(Signal::SIGHUP).unwrap();
-        tracker
-            .wait_for_log(&before, "configuration read again", SOON)
-            .unwrap();
-    }
-}
 
 /// `net.ipv4.tcp_timestamps` and `net.ipv4.tcp_syncookies` of a namespace.
 fn sysctls(netns: &Namespace) -> [u32; 2] {

@@ -33,6 +33,7 @@
 pub mod agent;
 pub mod attached;
 pub mod captures;
+pub mod configuration;
 pub mod connection;
 pub mod flood;
 pub mod flow;

@@ -8,7 +8,8 @@
 //! that the client echoes.
 
 use crate::{
-    abi::{Listener, Live, PendingSyn, defence_flags},
+    abi::{AtLimit, CookieMode, Listener, Live, PendingSyn, defence_flags},
+    reason::Reason,
     seq::Seq,
     tcp::{Flags, Options, Segment},
     time::{Micros, TICK_NS, Tick, ticks_from_ms},
@@ -245,6 +246,57 @@ pub const fn approach(listener: &Listener, now: Tick) -> Approach {
     Approach::Answer
 }
 
+/// Whether a SYN of no flow to `listener` is to be answered with a cookie.
+///
+/// `half_open` and `exhausted` are asked only where they matter: the half-open
+/// flows from elsewhere, and whether the SYN's listener or source prefix has as
+/// many as it may. Where the oldest half-open flow makes room in all, the limits of
+/// one listener and one source still bring cookies.
+#[inline(always)]
+#[must_use]
+pub fn wants_cookie(
+    listener: &Listener,
+    live: &Live,
+    half_open: impl FnOnce() -> u64,
+    exhausted: impl FnOnce() -> bool,
+) -> bool {
+    if listener.mode == CookieMode::Never as u8 {
+        return false;
+    }
+    if listener.mode == CookieMode::Always as u8 || live.defence & defence_flags::ANSWER != 0 {
+        return true;
+    }
+    if live.defence & defence_flags::AT_LIMIT == 0 || live.at_limit == AtLimit::Drop as u8 {
+        return false;
+    }
+    let full =
+        live.at_limit == AtLimit::Cookie as u8 && half_open() >= u64::from(live.half_open_limit);
+    full || exhausted()
+}
+
+/// The reason of an ACK to a listener that is of no flow and returns no cookie;
+/// `None` while it may be of a connection that is older than the tracker.
+#[inline(always)]
+#[must_use]
+pub const fn unreturned(live: &Live) -> Option<Reason> {
+    if live.pickup == 0 {
+        Some(Reason::CookieInvalid)
+    } else {
+        None
+    }
+}
+
+/// How long a handshake speaks for its source: an hour, ns.
+const VOUCHES_NS: u64 = 3_600_000_000_000;
+
+/// Whether a handshake that ended at `at_ns` still speaks for its source: then it
+/// gets any number of SYN-ACKs.
+#[inline(always)]
+#[must_use]
+pub const fn vouches(at_ns: u64, now_ns: u64) -> bool {
+    now_ns.wrapping_sub(at_ns) < VOUCHES_NS
+}
+
 /// Whether SYN-ACKs that leave at `now` tell anything new about a listener: its
 /// entry is written four times a second at most.
 #[inline(always)]
@@ -411,7 +463,7 @@ mod tests {
             assert_eq!(syn_ack.options.scale, 10);
             let scaled = present & Options::SCALE != 0;
             assert_eq!(answer.length, if scaled { 20 } else { 16 });
-            assert_eq!(!scaled || syn.scale == 7, true);
+            assert!(!scaled || syn.scale == 7);
             assert_eq!(answer.options[19] == 10, scaled);
             assert_eq!(&answer.options[12..16], &[1, 2, 3, 4]);
         }
@@ -469,6 +521,36 @@ mod tests {
         assert_eq!(approach(&asked, now(1200)), Approach::Answer);
         assert_eq!(approach(&asked, now(10_100)), Approach::Ask);
         assert_eq!(approach(&Listener::default(), Tick(1)), Approach::Ask);
+    }
+
+    #[test]
+    fn cookies_come_by_mode_by_switch_and_at_limits() {
+        let of = |mode, defence, at_limit, half_open, exhausted| {
+            let listener = Listener { mode, ..LISTENER };
+            let live = Live {
+                defence,
+                at_limit: at_limit as u8,
+                half_open_limit: 10,
+                ..live()
+            };
+            wants_cookie(&listener, &live, || half_open, || exhausted)
+        };
+        let (cookie, drop, evict) = (AtLimit::Cookie, AtLimit::Drop, AtLimit::EvictOldest);
+        let [never, always] = [CookieMode::Never as u8, CookieMode::Always as u8];
+        assert!(of(always, 0, drop, 0, false) && of(0, defence_flags::ANSWER, drop, 0, false));
+        assert!(!of(never, defence_flags::ANSWER, cookie, 99, true));
+        let at = defence_flags::AT_LIMIT;
+        assert!(of(0, at, cookie, 10, false) && !of(0, at, cookie, 9, false));
+        assert!(of(0, at, cookie, 0, true) && !of(0, 0, cookie, 10, true));
+        assert!(!of(0, at, drop, 10, true));
+        assert!(of(0, at, evict, 10, true) && !of(0, at, evict, 10, false));
+    }
+
+    #[test]
+    fn a_stray_is_refused_once_old_connections_had_their_time() {
+        let of = |pickup| unreturned(&Live { pickup, ..live() });
+        assert_eq!((of(1), of(0)), (None, Some(Reason::CookieInvalid)));
+        assert!(vouches(5, 5 + VOUCHES_NS - 1) && !vouches(5, 5 + VOUCHES_NS));
     }
 
     #[test]

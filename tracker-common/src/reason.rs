@@ -265,15 +265,8 @@ impl Reason {
     /// packet path a match would be a path for the verifier per reason.
     #[inline(always)]
     #[must_use]
-    pub(crate) const fn known(raw: u8) -> Self {
+    pub const fn known(raw: u8) -> Self {
         Self::BY_NUMBER[raw as usize]
-    }
-
-    /// The reason whose number is `slot`, from a function that gave one.
-    #[inline(always)]
-    #[must_use]
-    pub const fn from_slot(slot: u32) -> Self {
-        Self::known(slot as u8)
     }
 
     /// Whether its class is [`Class::Refuse`]. By table: a match over all reasons

@@ -10,7 +10,7 @@ use aya_ebpf::{
     },
 };
 use tracker_common::{
-    abi::{AtLimit, CookieMode, Family, Gauge, Key, Listener, Live, Place, defence_flags},
+    abi::{Family, Gauge, Live, Place},
     defence::{self, Answer, Approach},
     parse::Packet,
     reason::Reason,
@@ -167,7 +167,7 @@ fn is_from_nobody(packet: &Packet) -> bool {
 #[inline(never)]
 pub fn prove(packet: &Packet, live: &Live, now_ns: u64) {
     let place = source(packet, live);
-    let _ = PROVED.insert(&place, &now_ns, 0);
+    let _ = PROVED.insert(place, now_ns, 0);
 }
 
 #[inline(always)]
@@ -200,28 +200,13 @@ fn may_answer(packet: &Packet, live: &Live, now_ns: u64) -> bool {
         unsafe { defence::count_answer(bucket.read_volatile(), now_ns, live.answer_rate) };
     // SAFETY: as above.
     unsafe { bucket.write_volatile(next) };
-    /// How long a handshake speaks for its source: an hour, ns.
-    const PROOF_NS: u64 = 3_600_000_000_000;
-    within
-        || unsafe { PROVED.get(source(packet, live)) }
-            .is_some_and(|&at| now_ns.wrapping_sub(at) < PROOF_NS)
-}
-
-/// Whether a SYN of no flow to `listener` is to be answered with a cookie.
-#[inline(always)]
-fn is_wanted(listener: &Listener, key: &Key, family: Family, high: bool, live: &Live) -> bool {
-    if listener.mode == CookieMode::Never as u8 {
-        return false;
-    }
-    if listener.mode == CookieMode::Always as u8 || live.defence & defence_flags::ANSWER != 0 {
+    if within {
         return true;
     }
-    if live.defence & defence_flags::AT_LIMIT == 0 || live.at_limit == AtLimit::Drop as u8 {
-        return false;
-    }
-    let full = live.at_limit == AtLimit::Cookie as u8
-        && gauge::taken(Gauge::HalfOpen) >= u64::from(live.half_open_limit);
-    full || shares::exhausted(key, family, high, live)
+    // SAFETY: an aligned word, read once; an entry reused meanwhile vouches for
+    // one packet more or less.
+    let proved = unsafe { PROVED.get(source(packet, live)) };
+    proved.is_some_and(|&at| defence::vouches(at, now_ns))
 }
 
 /// Answers the SYN in `scratch` with a cookie, if it is one to be answered so.
@@ -240,7 +225,13 @@ pub fn answer(
     // SAFETY: a map value of integers; what races here is mended by the next SYN.
     let listener = unsafe { &mut *listener };
     let high = scratch.from != 0;
-    if !is_wanted(listener, &scratch.event.key, family, high, live) {
+    let wanted = defence::wants_cookie(
+        listener,
+        live,
+        || gauge::taken(Gauge::HalfOpen),
+        || shares::exhausted(&scratch.event.key, family, high, live),
+    );
+    if !wanted {
         return None;
     }
     let now = Tick::from_ns(scratch.event.time_ns);

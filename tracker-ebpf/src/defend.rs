@@ -37,7 +37,6 @@ pub enum Fate {
 /// Looks at the packet in `scratch` before it meets its flow.
 #[inline(always)]
 pub fn defend(scratch: &mut Scratch, live: &Live) -> Fate {
-    scratch.returned = 0;
     let flags = scratch.packet.segment.flags;
     // What this host sends to itself is nobody's attack.
     if scratch.local != 0 || flags.has(Flags::RST) {
@@ -75,7 +74,7 @@ fn take_back(scratch: &mut Scratch, live: &Live) -> Option<Reason> {
     if !cookie::is_returned(&scratch.packet, &mut scratch.headers) {
         // SAFETY: an aligned word that every CPU changes atomically.
         unsafe { fetch_add(&raw mut (*listener).invalid, 1) };
-        return (live.pickup == 0).then_some(Reason::CookieInvalid);
+        return defence::unreturned(live);
     }
     // SAFETY: as above.
     unsafe { fetch_add(&raw mut (*listener).valid, 1) };

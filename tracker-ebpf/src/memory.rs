@@ -42,7 +42,8 @@ pub fn step(event: &Event, outcome: &Outcome, context: &Context, drafts: &mut Dr
     drafts.history.steps[History::place(before)] = previous;
     drafts.history.steps[History::place(outcome.seq)] = step;
     // Without room the flow has no history, which its readers are told.
-    let _ = HISTORY.insert(&event.flow, &drafts.history, BPF_ANY.into());
+    let kept: &History = &drafts.history;
+    let _ = HISTORY.insert(event.flow, kept, BPF_ANY.into());
 }
 
 /// Keeps what was refused and why.
@@ -65,7 +66,8 @@ pub fn refusal(
         length: packet.segment.length(),
         bound: outcome.bound,
     };
-    let _ = REFUSALS.insert(flow, &drafts.refusal, BPF_ANY.into());
+    let kept: &Refusal = &drafts.refusal;
+    let _ = REFUSALS.insert(flow, kept, BPF_ANY.into());
 }
 
 /// Keeps a SYN that passed on a live flow.
@@ -78,7 +80,8 @@ pub fn pending(
     drafts: &mut Drafts,
 ) {
     drafts.pending = PendingSyn::of(&packet.segment, outcome.sender, context.micros);
-    let _ = PENDING_SYNS.insert(flow, &drafts.pending, BPF_ANY.into());
+    let kept: &PendingSyn = &drafts.pending;
+    let _ = PENDING_SYNS.insert(flow, kept, BPF_ANY.into());
 }
 
 /// Looks for the SYN that a segment may answer, and tells the brain.

@@ -34,6 +34,8 @@ pub struct Scratch {
     /// The segment that opens a flow: the packet's own, or the SYN-ACK that an ACK
     /// tells of which returned a cookie.
     pub opener: Segment,
+    /// The tag of the key.
+    pub tag: u32,
     /// [`tracker_common::abi::Side`] that sent it, as a number. Here, as the
     /// next, and not on the stack, where the verifier would follow both values
     /// all the way.

@@ -28,7 +28,7 @@ fn take_one(place: &Place, limit: u32) -> bool {
         unsafe { fetch_add(count, 1_u64.wrapping_neg()) };
         return false;
     }
-    if SHARES.insert(place, &1, BPF_NOEXIST.into()).is_err()
+    if SHARES.insert(place, 1, BPF_NOEXIST.into()).is_err()
         && let Some(count) = SHARES.get_ptr_mut(place)
     {
         // Another CPU was faster.

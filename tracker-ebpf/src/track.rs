@@ -5,15 +5,14 @@ use core::ffi::c_void;
 
 use tracker_common::{
     abi::{
-        AtLimit, Cause, Event, EventKind, Family, Flow, Gauge, Hook, INITIATOR, Key, Live, Path,
-        PendingSyn, RingSlot, Side, Zone, ZoneKey, defence_flags, flow_flags, held,
-        interface_flags,
+        Cause, Event, EventKind, Family, Flow, Gauge, Hook, INITIATOR, Key, Live, Path, PendingSyn,
+        RingSlot, Side, Zone, ZoneKey, flow_flags, held, interface_flags,
     },
     parse::Packet,
     reason::Reason,
     tcp::{
-        Admission, Bits, CLOSED, Context, Flags, Limit, Opening, Outcome, State, admit, in_flight,
-        is_plain, meet, open, pass,
+        Admission, Bits, CLOSED, Context, Flags, Limit, Opening, Outcome, State, admit, full,
+        in_flight, is_plain, meet, open, pass,
     },
     time::{Micros, Tick},
 };
@@ -77,9 +76,12 @@ pub fn pass_by(scratch: &mut Scratch, seen: &Seen) -> Option<Reason> {
         packet,
         event,
         context,
+        tag,
         from,
+        returned,
         ..
     } = scratch;
+    *returned = 0;
     let family = packet.family();
     let (key, side) = packet.key(zone_of(packet, seen));
     *from = side as u8;
@@ -87,9 +89,9 @@ pub fn pass_by(scratch: &mut Scratch, seen: &Seen) -> Option<Reason> {
     event.family = family as u8;
     event.ifindex = seen.ifindex;
     event.time_ns = clock::coarse_ns();
-    let tag = event.key.tag(family);
+    *tag = event.key.tag(family);
     if packet.quoted != 0 {
-        return Some(relate(packet, &event.key, side, tag));
+        return Some(relate(packet, &event.key, side, *tag));
     }
     *context = Context {
         now: Tick::from_ns(event.time_ns),
@@ -102,7 +104,7 @@ pub fn pass_by(scratch: &mut Scratch, seen: &Seen) -> Option<Reason> {
         pending: PendingSyn::default(),
     };
     if is_plain(packet.segment.flags)
-        && passes(packet, event, context, Side::from_raw(*from), live, tag)
+        && passes(packet, event, context, Side::from_raw(*from), live, *tag)
     {
         return Some(Reason::Tracked);
     }
@@ -148,16 +150,16 @@ pub fn track(scratch: &mut Scratch) -> Option<Reason> {
         event,
         context,
         outcome,
+        tag,
         from,
         restarts,
         ..
     } = scratch;
     *restarts = 0;
-    let tag = event.key.tag(packet.family());
     if packet.segment.flags.has(Flags::SYN) {
         context.micros = clock::exact();
     }
-    let flow = match acquire(packet, event, context, tag) {
+    let flow = match acquire(packet, event, context, *tag) {
         Acquired::Contended => return Some(Reason::Contended),
         Acquired::Absent => return None,
         Acquired::Locked(flow) => flow,
@@ -173,7 +175,7 @@ pub fn track(scratch: &mut Scratch) -> Option<Reason> {
         }
         // SAFETY: `acquire` locked it.
         unsafe { table::unlock(flow) };
-        return Some(Reason::from_slot(follow_up(scratch)));
+        return Some(Reason::known(follow_up(scratch)));
     }
     event::copy_totals(event, inside);
     let seq = inside.next_event();
@@ -190,7 +192,7 @@ pub fn track(scratch: &mut Scratch) -> Option<Reason> {
 /// A function of its own, as is the next: when it is called, all ways that the
 /// brain may have gone are one to the verifier.
 #[inline(never)]
-fn follow_up(scratch: &mut Scratch) -> u32 {
+fn follow_up(scratch: &mut Scratch) -> u8 {
     let Scratch {
         packet,
         event,
@@ -211,9 +213,9 @@ fn follow_up(scratch: &mut Scratch) -> u32 {
             memory::step(event, outcome, context, drafts);
         }
         return if *returned != 0 {
-            Reason::CookieReturned as u32
+            Reason::CookieReturned as u8
         } else {
-            outcome.reason as u32
+            outcome.reason as u8
         };
     }
     if outcome.remember != 0 {
@@ -222,7 +224,7 @@ fn follow_up(scratch: &mut Scratch) -> u32 {
     if outcome.reason.refuses() {
         memory::refusal(&event.flow, packet, outcome, context, drafts);
     }
-    outcome.reason as u32
+    outcome.reason as u8
 }
 
 /// Removes the flow that the packet has ended, and prepares for another one.
@@ -354,12 +356,12 @@ pub fn create(
         opener,
         context,
         outcome,
+        tag,
         from,
         ..
     } = scratch;
     let from = Side::from_raw(*from);
     let family = packet.family();
-    let tag = event.key.tag(family);
     let high = matches!(initiator, Side::High);
     let reservation = opening.reservation(live);
     if let Some(limit) = reserve(reservation, event, evicted, family, high, live) {
@@ -367,11 +369,10 @@ pub fn create(
     }
     if let Err(reason) = table::insert_blank(family, &event.key) {
         gauge::release(reservation, &event.key, family, high);
-        return match reason {
-            Reason::TableFull if live.defence & defence_flags::FULL_DROPS != 0 => {
-                Reason::TableRefused
-            }
-            reason => reason,
+        return if reason == Reason::TableFull {
+            full(live)
+        } else {
+            reason
         };
     }
     let generation = next_generation();
@@ -394,7 +395,7 @@ pub fn create(
     let other = initiator as u8 != from as u8 || matches!(opening, Opening::Cookie);
     let sender = usize::from(other);
     open(
-        inside, opening, opener, tag, generation, high, guessed, sender, context, live, outcome,
+        inside, opening, opener, *tag, generation, high, guessed, sender, context, live, outcome,
     );
     event::copy_totals(event, inside);
     // SAFETY: locked above.
@@ -419,12 +420,7 @@ fn reserve(
 ) -> Option<Limit> {
     let (exceeded, limit) = Limit::on(reservation, live);
     let mut taken = gauge::reserve(reservation, limit);
-    let evicts = live.at_limit == AtLimit::EvictOldest as u8;
-    if taken.is_none()
-        && evicts
-        && reservation & held::COUNTED != 0
-        && evict::oldest(evicted, live.ring_slots)
-    {
+    if taken.is_none() && exceeded.evicts(live) && evict::oldest(evicted, live.ring_slots) {
         taken = gauge::reserve(reservation, limit);
     }
     let Some(before) = taken else {

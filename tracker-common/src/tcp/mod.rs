@@ -13,7 +13,7 @@ mod track;
 pub use check::in_flight;
 pub use express::{is_plain, pass};
 pub use judge::wants_pending;
-pub use open::{Admission, Limit, Opening, admit, open};
+pub use open::{Admission, Limit, Opening, admit, full, open};
 pub use segment::{Flags, Options, Segment};
 use state::knows_its_fin_taken;
 pub use state::{

@@ -3,8 +3,8 @@
 use super::{CLOSED, Context, Flags, Options, Outcome, Segment, State};
 use crate::{
     abi::{
-        AtLimit, Bound, Endpoint, EventKind, Flow, INITIATOR, Live, Origin, RESPONDER, end_flags,
-        flow_flags, held, switches,
+        AtLimit, Bound, Endpoint, EventKind, Flow, INITIATOR, Live, Origin, RESPONDER,
+        defence_flags, end_flags, flow_flags, held, switches,
     },
     reason::Reason,
     seq::Seq,
@@ -66,6 +66,13 @@ pub enum Limit {
 }
 
 impl Limit {
+    /// Whether the oldest half-open flow makes room for one that would exceed it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn evicts(self, live: &Live) -> bool {
+        matches!(self, Self::HalfOpen) && live.at_limit == AtLimit::EvictOldest as u8
+    }
+
     /// The limit on what `reservation` says, and how much it allows.
     #[inline(always)]
     #[must_use]
@@ -94,6 +101,17 @@ impl Limit {
             Self::Pickup => Reason::PickupLimit,
             Self::Capacity => Reason::TableFull,
         }
+    }
+}
+
+/// The reason of a segment that would open a flow, and finds its table full.
+#[inline(always)]
+#[must_use]
+pub const fn full(live: &Live) -> Reason {
+    if live.defence & defence_flags::FULL_DROPS != 0 {
+        Reason::TableRefused
+    } else {
+        Reason::TableFull
     }
 }
 

@@ -28,7 +28,7 @@ const ANSWERS_SYN: u32 = 0x102;
 #[inline(always)]
 fn reason_of(slot: u32) -> Reason {
     // Opaque: the compiler knows what a stage returns, the verifier does not.
-    Reason::from_slot(opaque(slot as usize) as u32)
+    Reason::known(opaque(slot as usize) as u8)
 }
 
 /// Whether a packet that leaves under `reason` is dropped.

@@ -12,8 +12,8 @@ use tracker_common::{
     parse::{self, Bytes, Packet},
     reason::Reason,
     tcp::{
-        Admission, Context, Flags, Limit, Opening, Outcome, State, admit, in_flight, meet, open,
-        pass, timeout,
+        Admission, Context, Flags, Limit, Opening, Outcome, State, admit, full, in_flight, meet,
+        open, pass, timeout,
     },
     time::{Micros, TICK_NS, Tick},
 };
@@ -437,7 +437,7 @@ impl Table {
         let family = id.family();
         if self.count(family) >= live.capacity.into() {
             self.release(reservation);
-            return Reason::TableFull;
+            return full(&live);
         }
         let mut entry = Entry::default();
         self.made = self.made.wrapping_add(1);

@@ -177,7 +177,11 @@ mod tests {
     #[test]
     fn every_reason_against_a_flow_has_numbers() {
         for &reason in Reason::ALL {
-            assert_eq!(has_numbers(reason), (112..128).contains(&(reason as u8)), "{reason:?}");
+            assert_eq!(
+                has_numbers(reason),
+                (112..128).contains(&(reason as u8)),
+                "{reason:?}"
+            );
             if has_numbers(reason) {
                 let text = sentence(reason, 0);
                 assert!(!text.contains(['{', '}']), "{text}");

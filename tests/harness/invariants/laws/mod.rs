@@ -5,7 +5,7 @@
 //!
 //! | module | concern |
 //! |---|---|
-//! | [`books`] | what holds of a table at any time |
+//! | `books` | what holds of a table at any time |
 //! | `met` | what a segment may do to the flow that it meets |
 #![expect(
     clippy::wildcard_enum_match_arm,
