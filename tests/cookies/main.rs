@@ -5,6 +5,7 @@
 //! cookie back; what is not answered; what the shares count. And real sockets in
 //! namespaces, whose own kernel tells what of a connection survived.
 
+mod again;
 mod answers;
 mod door;
 mod passing;

@@ -10,10 +10,11 @@ use aya_ebpf::{
     },
 };
 use tracker_common::{
-    abi::{Family, Gauge, Live, Place},
-    defence::{self, Answer, Approach},
+    abi::{Family, Gauge, Listener, Live, Place},
+    defence::{self, Answer, Approach, Trace},
     parse::Packet,
     reason::Reason,
+    seq::Seq,
     tcp::Options,
     time::Tick,
 };
@@ -180,33 +181,64 @@ fn source(packet: &Packet, live: &Live) -> Place {
     Place::source(packet.family(), packet.source, bits, 0)
 }
 
+/// The SYN in `packet`, or the one that the ACK in it tells of, as the sketch of
+/// answers knows it.
+#[inline(always)]
+fn trace(packet: &Packet, isn: Seq) -> Trace {
+    let ports = u32::from(packet.source_port) << 16 | u32::from(packet.destination_port);
+    Trace::of(packet.source, ports, isn)
+}
+
+#[inline(always)]
+fn bucket(trace: Trace) -> Option<*mut u64> {
+    ANSWERS.get_ptr_mut(trace.slot & (ANSWER_SLOTS as u32 - 1))
+}
+
 /// Whether the packet's source may be sent another SYN-ACK: nobody makes us flood
-/// somebody else. Who lately completed a handshake gets any number.
+/// somebody else. Who lately completed a handshake gets any number. Counts a SYN
+/// that was sent again, if it may be answered.
 #[inline(never)]
-fn may_answer(packet: &Packet, live: &Live, now_ns: u64) -> bool {
-    if live.answer_rate == 0 {
-        return true;
-    }
-    let [a, b, c, d] = packet.source;
-    // Fibonacci hashing; who finds addresses that share a bucket gets fewer
-    // answers for them.
-    let mixed = (u64::from(a ^ c) << 32 | u64::from(b ^ d)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let slot = (mixed >> 48) as u32 & (ANSWER_SLOTS as u32 - 1);
-    let Some(bucket) = ANSWERS.get_ptr_mut(slot) else {
+fn may_answer(packet: &Packet, listener: *mut Listener, live: &Live, now_ns: u64) -> bool {
+    let trace = trace(packet, packet.segment.seq);
+    let Some(bucket) = bucket(trace) else {
         return true;
     };
     // SAFETY: an aligned word. Two CPUs that count at once count one.
-    let (next, within) =
-        unsafe { defence::count_answer(bucket.read_volatile(), now_ns, live.answer_rate) };
+    let counted =
+        unsafe { defence::count_answer(bucket.read_volatile(), trace, now_ns, live.answer_rate) };
     // SAFETY: as above.
-    unsafe { bucket.write_volatile(next) };
-    if within {
-        return true;
+    unsafe { bucket.write_volatile(counted.bucket) };
+    if !counted.within {
+        // SAFETY: an aligned word, read once; an entry reused meanwhile vouches for
+        // one packet more or less.
+        let proved = unsafe { PROVED.get(source(packet, live)) };
+        if !proved.is_some_and(|&at| defence::vouches(at, now_ns)) {
+            return false;
+        }
     }
-    // SAFETY: an aligned word, read once; an entry reused meanwhile vouches for
-    // one packet more or less.
-    let proved = unsafe { PROVED.get(source(packet, live)) };
-    proved.is_some_and(|&at| defence::vouches(at, now_ns))
+    if counted.again {
+        // SAFETY: an aligned word of a map value that every CPU changes atomically.
+        unsafe { fetch_add(&raw mut (*listener).retransmitted, 1) };
+    }
+    true
+}
+
+/// Counts an ACK to `listener` that returns no cookie: as one that comes too late,
+/// where the sketch still knows its SYN.
+#[inline(never)]
+pub fn count_unreturned(packet: &Packet, listener: *mut Listener, now_ns: u64) {
+    let trace = trace(packet, packet.segment.seq.minus(1));
+    // SAFETY: an aligned word.
+    let is_expired = bucket(trace)
+        .is_some_and(|bucket| defence::is_expired(unsafe { bucket.read_volatile() }, trace, now_ns));
+    // SAFETY: aligned words of a map value that every CPU changes atomically.
+    unsafe {
+        if is_expired {
+            fetch_add(&raw mut (*listener).expired, 1);
+        } else {
+            fetch_add(&raw mut (*listener).invalid, 1);
+        }
+    }
 }
 
 /// Answers the SYN in `scratch` with a cookie, if it is one to be answered so.
@@ -252,7 +284,7 @@ pub fn answer(
     if is_from_nobody(packet) {
         return Some(Reason::BadSource);
     }
-    if !may_answer(packet, live, scratch.event.time_ns) {
+    if !may_answer(packet, listener, live, scratch.event.time_ns) {
         return Some(Reason::AnswerLimit);
     }
     let length = scratch.headers.fill(packet);

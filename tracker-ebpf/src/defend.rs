@@ -72,11 +72,10 @@ fn take_back(scratch: &mut Scratch, live: &Live) -> Option<Reason> {
     // SAFETY: a map value of integers.
     let known = unsafe { *listener };
     if !cookie::is_returned(&scratch.packet, &mut scratch.headers) {
-        // SAFETY: an aligned word that every CPU changes atomically.
-        unsafe { fetch_add(&raw mut (*listener).invalid, 1) };
+        cookie::count_unreturned(&scratch.packet, listener, scratch.event.time_ns);
         return defence::unreturned(live);
     }
-    // SAFETY: as above.
+    // SAFETY: an aligned word that every CPU changes atomically.
     unsafe { fetch_add(&raw mut (*listener).valid, 1) };
     cookie::prove(&scratch.packet, live, scratch.event.time_ns);
     let time = clock::exact();

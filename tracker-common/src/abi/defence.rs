@@ -127,6 +127,12 @@ pub struct Listener {
     pub valid: u64,
     /// Acknowledgements without a flow that were of no cookie.
     pub invalid: u64,
+    /// Acknowledgements of a cookie that came when the kernel took it no more, as
+    /// far as that could be told (`defence::is_expired`); not among the invalid.
+    pub expired: u64,
+    /// Of the SYNs answered, those that were sent again, as far as that could be
+    /// told (`defence::count_answer`).
+    pub retransmitted: u64,
     /// When a SYN-ACK of its own was last seen to leave this host.
     pub seen: Tick,
     /// When a SYN was last let through to have that confirmed.
@@ -149,7 +155,7 @@ pub struct Listener {
     pub reserved_too: u32,
 }
 
-const _: () = assert!(size_of::<Listener>() == 48);
+const _: () = assert!(size_of::<Listener>() == 64);
 
 impl Listener {
     /// Answers for it no more, until another SYN-ACK of its own is seen.

@@ -30,7 +30,7 @@ pub use record::{Bound, History, NO_REASON, PendingSyn, Refusal, STEPS, Step};
 
 /// Version of all pinned layouts together. A pin directory of another version
 /// is refused; `tracker unload` removes it.
-pub const LAYOUT_VERSION: u32 = 3;
+pub const LAYOUT_VERSION: u32 = 4;
 
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use anyhow::Result;
-use tracker_common::abi::interface_flags;
+use tracker_common::abi::{Listener, interface_flags};
 
 use super::look::{HalfOpen, Look, names};
 use crate::{
@@ -88,7 +88,14 @@ fn defence(pinned: &Pinned, half_open: HalfOpen, now_ns: u64) -> Result<Defence>
     let in_force = bans
         .iter()
         .filter(|(_, ban)| left_ms(ban, now_ns) != Some(0));
+    let listeners = pinned.listeners()?;
+    let total = |of: fn(&Listener) -> u64| {
+        let counts = listeners.iter().map(|(_, listener)| of(listener));
+        counts.fold(0, u64::saturating_add)
+    };
     Ok(Defence {
+        cookies_expired: total(|listener| listener.expired),
+        cookies_retransmitted: total(|listener| listener.retransmitted),
         cookies: pinned.cookies().map(|note| CookiesDone {
             mode: note.mode,
             on_since_ns: note.on_since_ns,

@@ -170,10 +170,10 @@ impl Observer {
 
     fn tell(&mut self, news: News, live: &Live) -> Result<()> {
         let (News::Begins { flood, .. } | News::Ends(flood)) = news;
-        if live.answer_rate > 0 && flood.totals.sent > 0 {
+        if flood.totals.sent > 0 {
             let cells = self.pinned.answers()?;
-            let since = flood.began_ns / 1_000_000_000;
-            self.sources.sketched(touched(&cells, since), cells.len());
+            let touched = touched(&cells, flood.began_ns, Pinned::now_ns()?);
+            self.sources.sketched(touched, cells.len());
         }
         match news {
             News::Begins { flood, rate } => {

@@ -13,6 +13,7 @@ use std::{
 };
 
 use ipnet::IpNet;
+use tracker_common::defence;
 
 use crate::prefix;
 
@@ -82,12 +83,13 @@ impl Estimate {
     }
 }
 
-/// How many of the cells of the programs' sketch were touched since the second
-/// `since` of `CLOCK_MONOTONIC` ([`tracker_common::defence::count_answer`]).
-pub fn touched(cells: &[u64], since: u64) -> usize {
+/// How many of the cells of the programs' sketch have counted a SYN from the second
+/// of `since_ns` up to `now_ns`, both of `CLOCK_MONOTONIC`.
+pub fn touched(cells: &[u64], since_ns: u64, now_ns: u64) -> usize {
+    let age_s = (now_ns / 1_000_000_000).saturating_sub(since_ns / 1_000_000_000);
     let recent = cells
         .iter()
-        .filter(|&&cell| cell != 0 && cell >> 32 >= since);
+        .filter(|&&cell| defence::is_touched(cell, now_ns, age_s));
     recent.count()
 }
 
@@ -226,6 +228,8 @@ fn count<K: Eq + Hash>(counts: &mut HashMap<K, u64>, key: K, by: u64) {
 mod tests {
     use std::net::Ipv4Addr;
 
+    use tracker_common::{defence::Trace, seq::Seq};
+
     use super::*;
 
     const SERVER: (IpAddr, u16) = (IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 443);
@@ -257,14 +261,17 @@ mod tests {
                 state ^= state << 13;
                 state ^= state >> 7;
                 state ^= state << 17;
-                sketch[(state >> 40) as usize % cells] = 7 << 32 | 1;
+                let trace = Trace::of([state as u32, 0, 0, 0], 1, Seq(0));
+                let cell = &mut sketch[trace.slot as usize];
+                *cell = defence::count_answer(*cell, trace, 7_900_000_000, 9).bucket;
             }
-            let Estimate::About(estimate) = Estimate::of(touched(&sketch, 7), cells) else {
+            let touched = |since_ns| touched(&sketch, since_ns, 9_000_000_000);
+            let Estimate::About(estimate) = Estimate::of(touched(7_100_000_000), cells) else {
                 panic!("{sources} are too many");
             };
             let error = estimate.abs_diff(sources.into());
             assert!(error * 50 <= u64::from(sources), "{sources}: {estimate}");
-            assert_eq!(touched(&sketch, 8), 0);
+            assert_eq!(touched(8_000_000_000), 0);
         }
     }
 

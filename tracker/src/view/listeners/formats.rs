@@ -11,7 +11,7 @@ use crate::view::Names;
 /// end.
 pub const HEADER: &str = "family,address,port,interface,dual_stack,sockets,full,accept_queue,\
     backlog,half_open,limit,cookies,answering,learnt_ms,mss,scale,cookies_sent,cookies_valid,\
-    cookies_invalid,zone,bound";
+    cookies_invalid,zone,bound,cookies_expired,cookies_retransmitted";
 
 #[derive(Serialize)]
 struct Object<'a> {
@@ -49,6 +49,8 @@ struct Fields {
     cookies_sent: u64,
     cookies_valid: u64,
     cookies_invalid: u64,
+    cookies_expired: u64,
+    cookies_retransmitted: u64,
 }
 
 impl Listeners {
@@ -113,16 +115,29 @@ impl Listeners {
         }
         self.csv_state(out, &row.state)?;
         match (row.sockets, row.addresses.as_slice()) {
-            (None, [address]) => writeln!(out, ",{},", address.zone),
-            _ => writeln!(out, ",,"),
+            (None, [address]) => write!(out, ",{},", address.zone)?,
+            _ => write!(out, ",,")?,
         }
+        self.csv_end(out, &row.state)
     }
 
     fn csv_address(&self, out: &mut impl Write, row: &Row, address: &Address) -> io::Result<()> {
         let (at, port) = address.at;
         write!(out, "{},{at},{port},,,,,,", family(at))?;
         self.csv_state(out, &address.state)?;
-        writeln!(out, ",{},{}", address.zone, row.at.0)
+        write!(out, ",{},{}", address.zone, row.at.0)?;
+        self.csv_end(out, &address.state)
+    }
+
+    fn csv_end(&self, out: &mut impl Write, state: &State) -> io::Result<()> {
+        match self.fields(state) {
+            Some(fields) => writeln!(
+                out,
+                ",{},{}",
+                fields.cookies_expired, fields.cookies_retransmitted
+            ),
+            None => writeln!(out, ",,"),
+        }
     }
 
     fn csv_state(&self, out: &mut impl Write, state: &State) -> io::Result<()> {
@@ -198,6 +213,8 @@ impl Listeners {
             cookies_sent: state.sent,
             cookies_valid: state.valid,
             cookies_invalid: state.invalid,
+            cookies_expired: state.expired,
+            cookies_retransmitted: state.retransmitted,
         })
     }
 }

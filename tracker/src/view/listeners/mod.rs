@@ -90,6 +90,8 @@ struct State {
     sent: u64,
     valid: u64,
     invalid: u64,
+    expired: u64,
+    retransmitted: u64,
     cookies: Cookies,
     learnt: Option<Learnt>,
 }
@@ -142,6 +144,8 @@ impl State {
             sent: listener.sent,
             valid: listener.valid,
             invalid: listener.invalid,
+            expired: listener.expired,
+            retransmitted: listener.retransmitted,
             cookies: mode.map_or(Cookies::Unknown, Cookies::Mode),
             learnt,
         }
@@ -161,6 +165,8 @@ impl State {
             sent: self.sent.saturating_add(other.sent),
             valid: self.valid.saturating_add(other.valid),
             invalid: self.invalid.saturating_add(other.invalid),
+            expired: self.expired.saturating_add(other.expired),
+            retransmitted: self.retransmitted.saturating_add(other.retransmitted),
             cookies: if self.cookies == other.cookies {
                 self.cookies
             } else {

@@ -22,7 +22,7 @@ struct Line {
     learnt: String,
     mss: String,
     scale: String,
-    counts: [u64; 3],
+    counts: [u64; 5],
 }
 
 /// Stands for what is not known or is none.
@@ -89,15 +89,25 @@ impl Listeners {
         let learnt = width("Learnt", |line| &line.learnt);
         writeln!(
             out,
-            " {:>half_open$} {:<cookies$} {:>learnt$} {:>5} {:>5} {:>5} {:>5} {:>7}",
-            "Half-open", "Cookies", "Learnt", "MSS", "Scale", "Sent", "Valid", "Invalid"
+            " {:>half_open$} {:<cookies$} {:>learnt$} {:>5} {:>5} {:>5} {:>6} {:>5} {:>7} {:>7}",
+            "Half-open",
+            "Cookies",
+            "Learnt",
+            "MSS",
+            "Scale",
+            "Sent",
+            "Resent",
+            "Valid",
+            "Expired",
+            "Invalid"
         )?;
         for line in lines {
-            let [sent, valid, invalid] = line.counts.map(|count| Short(count).to_string());
+            let [sent, resent, valid, expired, invalid] =
+                line.counts.map(|count| Short(count).to_string());
             writeln!(
                 out,
                 "{:<5} {:<at$} {:>queue$} {:>half_open$} {:<cookies$} {:>learnt$} {:>5} {:>5} \
-                 {sent:>5} {valid:>5} {invalid:>7}",
+                 {sent:>5} {resent:>6} {valid:>5} {expired:>7} {invalid:>7}",
                 line.proto,
                 line.at,
                 line.queue,
@@ -169,7 +179,13 @@ impl Listeners {
             learnt: said(|learnt| Some(format!("{} ago", Span(learnt.ago_ms)))),
             mss: said(|learnt| learnt.mss.map(|mss| mss.to_string())),
             scale: said(|learnt| learnt.scale.map(|scale| scale.to_string())),
-            counts: [state.sent, state.valid, state.invalid],
+            counts: [
+                state.sent,
+                state.retransmitted,
+                state.valid,
+                state.expired,
+                state.invalid,
+            ],
         }
     }
 }

@@ -54,6 +54,8 @@ fn listener(ago_ms: u64, sent: u64) -> Listener {
         sent,
         valid: sent / 2,
         invalid: 7,
+        expired: 2,
+        retransmitted: sent / 5,
         seen: Tick(samples::now().0 - ticks_from_ms(ago_ms)),
         window: 65_160,
         mss: 1460,
@@ -111,29 +113,29 @@ fn table(known: Option<&Known>, addresses: bool) -> String {
 #[test]
 fn what_is_known_of_addresses_adds_up_in_the_sockets_that_take_them() {
     insta::assert_snapshot!(table(Some(&known()), false), @r"
-    Proto Local Address                       Accept queue Half-open Cookies        Learnt   MSS Scale  Sent Valid Invalid
-    tcp6  [::1]:22%eth0                              0/128    0/1000 adaptive, on        -     -     -     0     0       0
-    tcp46 [::]:80                                    0/511    5/1000 mixed               -     -     -     0     0       0
-    tcp   0.0.0.0:443                    132/256 in 2 FULL   13/1000 mixed        5.0s ago  1460    10    30    15      14
-    tcp   192.0.2.1:443                             0/4096    0/1000 adaptive, on 0.3s ago  1460    10 1.00M  500K       7
-    tcp   198.51.100.1:8080 (VLAN 10.20)         no socket    9/1000 adaptive, on        -     -     -     0     0       0
+    Proto Local Address                       Accept queue Half-open Cookies        Learnt   MSS Scale  Sent Resent Valid Expired Invalid
+    tcp6  [::1]:22%eth0                              0/128    0/1000 adaptive, on        -     -     -     0      0     0       0       0
+    tcp46 [::]:80                                    0/511    5/1000 mixed               -     -     -     0      0     0       0       0
+    tcp   0.0.0.0:443                    132/256 in 2 FULL   13/1000 mixed        5.0s ago  1460    10    30      6    15       4      14
+    tcp   192.0.2.1:443                             0/4096    0/1000 adaptive, on 0.3s ago  1460    10 1.00M   200K  500K       2       7
+    tcp   198.51.100.1:8080 (VLAN 10.20)         no socket    9/1000 adaptive, on        -     -     -     0      0     0       0       0
     ");
 }
 
 #[test]
 fn the_addresses_are_shown_beneath() {
     insta::assert_snapshot!(table(Some(&known()), true), @r"
-    Proto Local Address                       Accept queue Half-open Cookies        Learnt   MSS Scale  Sent Valid Invalid
-    tcp6  [::1]:22%eth0                              0/128    0/1000 adaptive, on        -     -     -     0     0       0
-    tcp46 [::]:80                                    0/511    5/1000 mixed               -     -     -     0     0       0
-            192.0.2.2:80                                      0/1000 never               -     -     -     0     0       0
-            [2001:db8::1]:80                                  5/1000 adaptive, on        -     -     -     0     0       0
-    tcp   0.0.0.0:443                    132/256 in 2 FULL   13/1000 mixed        5.0s ago  1460    10    30    15      14
-            192.0.2.2:443                                    12/1000 adaptive, on 5.0s ago  1460    10    10     5       7
-            192.0.2.3:443 (VLAN 10)                           1/1000 always        90s ago  1460     -    20    10       7
-    tcp   192.0.2.1:443                             0/4096    0/1000 adaptive, on 0.3s ago  1460    10 1.00M  500K       7
-            192.0.2.1:443                                     0/1000 adaptive, on 0.3s ago  1460    10 1.00M  500K       7
-    tcp   198.51.100.1:8080 (VLAN 10.20)         no socket    9/1000 adaptive, on        -     -     -     0     0       0
+    Proto Local Address                       Accept queue Half-open Cookies        Learnt   MSS Scale  Sent Resent Valid Expired Invalid
+    tcp6  [::1]:22%eth0                              0/128    0/1000 adaptive, on        -     -     -     0      0     0       0       0
+    tcp46 [::]:80                                    0/511    5/1000 mixed               -     -     -     0      0     0       0       0
+            192.0.2.2:80                                      0/1000 never               -     -     -     0      0     0       0       0
+            [2001:db8::1]:80                                  5/1000 adaptive, on        -     -     -     0      0     0       0       0
+    tcp   0.0.0.0:443                    132/256 in 2 FULL   13/1000 mixed        5.0s ago  1460    10    30      6    15       4      14
+            192.0.2.2:443                                    12/1000 adaptive, on 5.0s ago  1460    10    10      2     5       2       7
+            192.0.2.3:443 (VLAN 10)                           1/1000 always        90s ago  1460     -    20      4    10       2       7
+    tcp   192.0.2.1:443                             0/4096    0/1000 adaptive, on 0.3s ago  1460    10 1.00M   200K  500K       2       7
+            192.0.2.1:443                                     0/1000 adaptive, on 0.3s ago  1460    10 1.00M   200K  500K       2       7
+    tcp   198.51.100.1:8080 (VLAN 10.20)         no socket    9/1000 adaptive, on        -     -     -     0      0     0       0       0
     ");
 }
 
@@ -207,7 +209,9 @@ fn scripts_get_the_same() {
           "address": "192.0.2.2",
           "answering": null,
           "cookies": "never",
+          "cookies_expired": 0,
           "cookies_invalid": 0,
+          "cookies_retransmitted": 0,
           "cookies_sent": 0,
           "cookies_valid": 0,
           "half_open": 0,
@@ -221,7 +225,9 @@ fn scripts_get_the_same() {
           "address": "2001:db8::1",
           "answering": true,
           "cookies": "adaptive",
+          "cookies_expired": 0,
           "cookies_invalid": 0,
+          "cookies_retransmitted": 0,
           "cookies_sent": 0,
           "cookies_valid": 0,
           "half_open": 5,
@@ -235,7 +241,9 @@ fn scripts_get_the_same() {
       "answering": null,
       "backlog": 511,
       "cookies": "mixed",
+      "cookies_expired": 0,
       "cookies_invalid": 0,
+      "cookies_retransmitted": 0,
       "cookies_sent": 0,
       "cookies_valid": 0,
       "dual_stack": true,
@@ -257,15 +265,15 @@ fn scripts_get_the_same() {
         assert_eq!(line.split(',').count(), columns, "{line}");
     }
     insta::assert_snapshot!(csv, @r"
-    family,address,port,interface,dual_stack,sockets,full,accept_queue,backlog,half_open,limit,cookies,answering,learnt_ms,mss,scale,cookies_sent,cookies_valid,cookies_invalid,zone,bound
-    ipv6,::,80,,true,1,0,0,511,5,1000,mixed,,,,,0,0,0,,
-    ipv4,192.0.2.2,80,,,,,,,0,1000,never,,,,,0,0,0,0,::
-    ipv6,2001:db8::1,80,,,,,,,5,1000,adaptive,true,,,,0,0,0,0,::
-    ipv4,192.0.2.1,443,,false,1,0,0,4096,0,1000,adaptive,true,301,1460,10,1000000,500000,7,,
-    ipv4,192.0.2.1,443,,,,,,,0,1000,adaptive,true,301,1460,10,1000000,500000,7,0,192.0.2.1
-    ipv4,192.0.2.2,443,,false,0,0,,,12,1000,adaptive,true,5003,1460,10,10,5,7,0,
-    ipv4,192.0.2.3,443,,false,0,0,,,1,1000,always,,90001,1460,,20,10,7,10,
-    ipv4,198.51.100.1,8080,,false,0,0,,,9,1000,adaptive,true,,,,0,0,0,1310730,
+    family,address,port,interface,dual_stack,sockets,full,accept_queue,backlog,half_open,limit,cookies,answering,learnt_ms,mss,scale,cookies_sent,cookies_valid,cookies_invalid,zone,bound,cookies_expired,cookies_retransmitted
+    ipv6,::,80,,true,1,0,0,511,5,1000,mixed,,,,,0,0,0,,,0,0
+    ipv4,192.0.2.2,80,,,,,,,0,1000,never,,,,,0,0,0,0,::,0,0
+    ipv6,2001:db8::1,80,,,,,,,5,1000,adaptive,true,,,,0,0,0,0,::,0,0
+    ipv4,192.0.2.1,443,,false,1,0,0,4096,0,1000,adaptive,true,301,1460,10,1000000,500000,7,,,2,200000
+    ipv4,192.0.2.1,443,,,,,,,0,1000,adaptive,true,301,1460,10,1000000,500000,7,0,192.0.2.1,2,200000
+    ipv4,192.0.2.2,443,,false,0,0,,,12,1000,adaptive,true,5003,1460,10,10,5,7,0,,2,2
+    ipv4,192.0.2.3,443,,false,0,0,,,1,1000,always,,90001,1460,,20,10,7,10,,2,4
+    ipv4,198.51.100.1,8080,,false,0,0,,,9,1000,adaptive,true,,,,0,0,0,1310730,,0,0
     ");
 }
 

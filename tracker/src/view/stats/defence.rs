@@ -28,6 +28,10 @@ pub struct Defence {
     /// What the agent, or the last one, does with SYN cookies; `None` where none
     /// has said so.
     pub cookies: Option<CookiesDone>,
+    /// Cookies that came back too late, of all listeners that are known.
+    pub cookies_expired: u64,
+    /// SYNs answered that were sent again, of all listeners that are known.
+    pub cookies_retransmitted: u64,
     /// Half-open flows by listener and by source prefix.
     pub half_open: Vec<(Place, u64)>,
     /// Bans that have not ended.
@@ -82,6 +86,8 @@ struct Cookies {
     returned: u64,
     invalid: u64,
     untracked: u64,
+    expired: u64,
+    retransmitted: u64,
 }
 
 #[derive(Serialize)]
@@ -123,6 +129,8 @@ impl Snapshot {
     pub(super) fn defence_document(&self) -> Document {
         let Defence {
             cookies: _,
+            cookies_expired: _,
+            cookies_retransmitted: _,
             half_open: _,
             bans,
             bans_made,
@@ -173,6 +181,8 @@ impl Snapshot {
             returned: packets(Reason::CookieReturned),
             invalid: packets(Reason::CookieInvalid),
             untracked: packets(Reason::CookieUntracked),
+            expired: self.defence.cookies_expired,
+            retransmitted: self.defence.cookies_retransmitted,
         }
     }
 
@@ -276,9 +286,14 @@ impl Snapshot {
         };
         writeln!(
             out,
-            "Cookies     {state}{times}: {} sent, {} came back, {} invalid, {} with no room for \
-             their flow",
-            cookies.sent, cookies.returned, cookies.invalid, cookies.untracked
+            "Cookies     {state}{times}: {} sent, {} of them again, {} came back, {} too late, {} \
+             invalid, {} with no room for their flow",
+            cookies.sent,
+            cookies.retransmitted,
+            cookies.returned,
+            cookies.expired,
+            cookies.invalid,
+            cookies.untracked
         )?;
         let any = |limit: u32| match limit {
             0 => "any number".to_owned(),

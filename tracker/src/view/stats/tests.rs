@@ -220,10 +220,12 @@ fn the_document_says_the_same() {
         },
         "calling": 2,
         "cookies": {
+          "expired": 0,
           "invalid": 0,
           "mode": null,
           "on": false,
           "on_ms": null,
+          "retransmitted": 0,
           "returned": 0,
           "sent": 0,
           "times_on": null,

@@ -44,6 +44,8 @@ fn defending() -> Snapshot {
         },
         reasons,
         defence: Defence {
+            cookies_expired: 2,
+            cookies_retransmitted: 40,
             cookies: Some(CookiesDone {
                 mode: CookieMode::Adaptive,
                 on_since_ns: Some(snapshot.now_ns - 12_000_000_000),
@@ -76,7 +78,7 @@ fn the_defence_is_told_while_there_is_one() {
     Expired     1 of these, not swept yet
     Half-open   3 of 32768 (0.0%)
     Calling     2 more that local clients opened
-    Cookies     adaptive, on for 12s (turned on 3 times): 1000000 sent, 1000 came back, 3 invalid, 0 with no room for their flow
+    Cookies     adaptive, on for 12s (turned on 3 times): 1000000 sent, 40 of them again, 1000 came back, 2 too late, 3 invalid, 0 with no room for their flow
     At a limit  cookie; a listener may have 1000 half-open flows, a source any number
     Flood       going on for 14s; `tracker listeners` shows where
     Floods      3 so far, 1 of them not logged
@@ -162,10 +164,12 @@ fn the_document_has_the_defence() {
       },
       "calling": 2,
       "cookies": {
+        "expired": 2,
         "invalid": 3,
         "mode": "adaptive",
         "on": true,
         "on_ms": 12000,
+        "retransmitted": 40,
         "returned": 1000,
         "sent": 1000000,
         "times_on": 3,
