@@ -59,6 +59,74 @@ fn drift_is_set_right_and_counted() {
     tracker.stop().unwrap();
 }
 
+/// Entries that count nothing, as a race may leave them, do not stay.
+#[test]
+fn a_share_of_nothing_is_removed() {
+    let topology = Topology::new(Placement::Server).unwrap();
+    let file = Configuration::new(
+        "mode = \"enforce\"\n[agent]\nsweep_interval = \"100ms\"\n[defence]\nsource_limit = 50\n",
+    );
+    let tracker = file.start(&topology, &[]);
+    let pinned = Pinned::open(tracker.pin_dir()).unwrap();
+    let empty = Place::source(Family::V4, [9, 0, 0, 0], 32, 0);
+    pinned.set_share(&empty, 0).unwrap();
+    eventually(SOON, || match pinned.shares().unwrap().as_slice() {
+        [] => Ok(()),
+        shares => Err(format!("{shares:?}")),
+    });
+    // It counted nothing, so nothing had drifted.
+    assert_eq!(record(tracker.pin_dir(), "recount"), None);
+    assert!(!tracker.log().contains("drifted"));
+    tracker.stop().unwrap();
+}
+
+/// What is half-open while the length of source prefixes changes is counted by the
+/// new one, and nothing is left of the old.
+#[test]
+fn other_prefixes_of_sources_count_what_is_there() {
+    let topology = Topology::new(Placement::Server).unwrap();
+    // No sweep but those that something asks for.
+    let text = |bits: u8| {
+        format!(
+            "mode = \"enforce\"\n[agent]\nsweep_interval = \"10m\"\n[defence]\ncookies = \"never\"\n\
+             source_limit = 50\nsource_prefix_v4 = {bits}\n"
+        )
+    };
+    let file = Configuration::new(&text(32));
+    let tracker = file.start(&topology, &[]);
+    let _listener = listener(&topology, 80);
+    let nobody = Nobody::new(&topology);
+    let pinned = Pinned::open(tracker.pin_dir()).unwrap();
+    let sources = |expected: &[([u8; 4], u64)]| {
+        eventually(SOON, || {
+            let shares = pinned.shares().unwrap();
+            let mut found: Vec<_> = shares
+                .iter()
+                .filter(|(place, _)| place.port == 0)
+                .map(|(place, count)| (place.address[0].to_ne_bytes(), *count))
+                .collect();
+            found.sort_unstable();
+            match found == expected {
+                true => Ok(()),
+                false => Err(format!("{found:?}, not {expected:?}")),
+            }
+        });
+    };
+    nobody.open(1000..1005, 80);
+    sources(&[([192, 0, 2, 77], 5)]);
+    file.reload(&tracker, &text(24));
+    sources(&[([192, 0, 2, 0], 5)]);
+    nobody.open(2000..2003, 80);
+    sources(&[([192, 0, 2, 0], 8)]);
+    // Given back where they count.
+    tracker.ask(&["flush"]).unwrap();
+    sources(&[]);
+    assert!(pinned.shares().unwrap().is_empty());
+    assert_eq!(record(tracker.pin_dir(), "recount"), None);
+    assert!(!tracker.log().contains("drifted"));
+    tracker.stop().unwrap();
+}
+
 /// Half-open flows make room before the table is full; an open one never does.
 #[test]
 fn a_table_that_is_nearly_full_makes_room() {

@@ -24,8 +24,7 @@ fn take_one(place: &Place, limit: u32) -> bool {
         if limit == 0 || before < u64::from(limit) {
             return true;
         }
-        // SAFETY: as above.
-        unsafe { fetch_add(count, 1_u64.wrapping_neg()) };
+        lower(place, count);
         return false;
     }
     if SHARES.insert(place, 1, BPF_NOEXIST.into()).is_err()
@@ -40,10 +39,15 @@ fn take_one(place: &Place, limit: u32) -> bool {
 
 #[inline(never)]
 fn give_one_back(place: &Place) {
-    let Some(count) = SHARES.get_ptr_mut(place) else {
-        return;
-    };
-    // SAFETY: as above.
+    if let Some(count) = SHARES.get_ptr_mut(place) {
+        lower(place, count);
+    }
+}
+
+/// Takes one off the `count` of `place`, and the entry away with the last.
+#[inline(always)]
+fn lower(place: &Place, count: *mut u64) {
+    // SAFETY: a word of a map value, which every program changes atomically.
     let before = unsafe { fetch_add(count, 1_u64.wrapping_neg()) };
     if before <= 1 {
         // Gone already: another CPU was faster.

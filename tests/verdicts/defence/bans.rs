@@ -11,8 +11,17 @@ use tracker_tests::program::talk::{A, B, Talk};
 use super::{WIRE, alone, enforcing};
 use crate::row::{Row, Stage, row};
 
-/// Bans the network of the talk's `A`, without its last so many bits, until then.
+/// Bans the network of the talk's `A`, without its last so many bits, until then,
+/// and nobody else.
 pub fn ban(stage: &mut Stage<'_>, host_bits: u32, until_ns: u64) -> Result<()> {
+    for (key, _) in stage.bench.loaded.bans()? {
+        stage.bench.loaded.clear_ban(&key)?;
+    }
+    ban_too(stage, host_bits, until_ns)
+}
+
+/// The same beside those that are banned.
+fn ban_too(stage: &mut Stage<'_>, host_bits: u32, until_ns: u64) -> Result<()> {
     alone(stage);
     let Talk { wrapping, ends, .. } = stage.talk;
     let length = match wrapping.family {
@@ -27,7 +36,7 @@ pub fn ban(stage: &mut Stage<'_>, host_bits: u32, until_ns: u64) -> Result<()> {
     };
     let ban = Ban {
         until_ns,
-        refused: 0,
+        ..Ban::default()
     };
     stage.bench.loaded.set_ban(&key, &ban)?;
     stage.set(&Live {
@@ -62,6 +71,25 @@ pub fn bans() -> Vec<Row> {
             .prepare(|stage| {
                 let now = stage.bench.now_ns();
                 ban(stage, 0, now)
+            })
+            .sends(A.syn())
+            .leaves(SS, LI),
+        banned("a SYN from a network that is banned, of a host whose own bans have ended")
+            .prepare(|stage| {
+                let now = stage.bench.now_ns();
+                ban(stage, 0, now)?;
+                ban_too(stage, 1, now - 1)?;
+                ban_too(stage, 5, now - 9)?;
+                ban_too(stage, 8, now + 1)
+            })
+            .sends(A.syn()),
+        row("a SYN from where all bans have ended", Reason::FlowOpened)
+            .from(&WIRE)
+            .prepare(|stage| {
+                let now = stage.bench.now_ns();
+                ban(stage, 0, now)?;
+                ban_too(stage, 8, now)?;
+                ban_too(stage, 16, now)
             })
             .sends(A.syn())
             .leaves(SS, LI),

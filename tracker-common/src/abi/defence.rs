@@ -286,9 +286,38 @@ pub struct Ban {
     pub until_ns: u64,
     /// Packets that it refused.
     pub refused: u64,
+    /// [`BanKey::prefix_len`] of its key: whoever finds it asks for a shorter one
+    /// where it has ended.
+    pub prefix_len: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
-const _: () = assert!(size_of::<Ban>() == 16);
+const _: () = assert!(size_of::<Ban>() == 24);
+
+/// Octets of [`BanKey::family`], in bits: what no prefix is shorter than.
+const FAMILY_BITS: u32 = 32;
+
+impl Ban {
+    /// Whether it has ended, at `now_ns` of the coarse clock.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_over(&self, now_ns: u64) -> bool {
+        self.until_ns != 0 && self.until_ns <= now_ns
+    }
+
+    /// [`BanKey::prefix_len`] to look for further bans around it with; `None` if it
+    /// was of all addresses.
+    #[inline(always)]
+    #[must_use]
+    pub const fn around(&self) -> Option<u32> {
+        if self.prefix_len > FAMILY_BITS {
+            Some(self.prefix_len - 1)
+        } else {
+            None
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {

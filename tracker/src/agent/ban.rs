@@ -106,7 +106,7 @@ pub async fn run(
 }
 
 /// Removes bans that have ended, if it is time to: the programs take them for ended
-/// anyway, but one that stands hides the ban of a shorter prefix around it.
+/// anyway, but look at no more than a few that lie one in the other.
 fn sweep(pinned: &Pinned, next_ns: &mut u64) -> Result<()> {
     let now_ns = Pinned::now_ns()?;
     if now_ns < *next_ns {
@@ -175,6 +175,7 @@ fn look(
         let ban = Ban {
             until_ns,
             refused: before.map_or(0, |ban| ban.refused),
+            ..Ban::default()
         };
         pinned.set_ban(&key, &ban)?;
         made += 1;

@@ -5,7 +5,8 @@
 //! two. Each sweep reads all flows anyway, so it counts them again. While packets
 //! move, the two never agree to the last flow: only what cannot be explained by the
 //! flows that were opened during the sweep is drift, and it is set right when two
-//! sweeps in a row agree on it.
+//! sweeps in a row agree on it. A reload that changes the prefixes by which sources
+//! are counted is followed by a sweep at once, which counts them anew.
 
 use std::collections::HashMap;
 
@@ -101,6 +102,8 @@ impl Census {
 pub struct Recount {
     gauges: [i64; GAUGES.len()],
     shares: HashMap<Place, Share>,
+    /// The prefixes that sources were counted by; `None` before the first sweep.
+    source_bits: Option<[u8; 2]>,
 }
 
 /// The count of a place, and how many flows hold a share of it.
@@ -129,19 +132,26 @@ impl Recount {
                 corrections.gauges = corrections.gauges.saturating_add(sure.unsigned_abs());
             }
         }
+        let anew = self
+            .source_bits
+            .replace(census.source_bits)
+            .is_some_and(|bits| bits != census.source_bits);
         let doubtful = doubtful(census, &after);
         for (place, share) in &doubtful {
-            if self.shares.get(place) != Some(share) {
+            // What was counted by other prefixes is no drift, and right at once.
+            if !anew && self.shares.get(place) != Some(share) {
                 continue;
             }
             match share.held {
                 0 => pinned.clear_share(place)?,
                 held => pinned.set_share(place, held)?,
             }
-            let off = share.count.unwrap_or(0).abs_diff(share.held);
-            corrections.shares = corrections.shares.saturating_add(off);
+            if !anew {
+                let off = share.count.unwrap_or(0).abs_diff(share.held);
+                corrections.shares = corrections.shares.saturating_add(off);
+            }
         }
-        self.shares = doubtful;
+        self.shares = if anew { HashMap::new() } else { doubtful };
         Ok(corrections)
     }
 }
@@ -191,13 +201,13 @@ fn agreed(a: i64, b: i64) -> i64 {
 }
 
 /// The places whose count stood still and is not the number of flows that hold a
-/// share.
+/// share, or is 0, where there should be none.
 fn doubtful(census: Census, after: &Reading) -> HashMap<Place, Share> {
     let mut doubtful = HashMap::new();
     let mut held = census.shares;
     for (&place, &count) in &after.shares {
         let held = held.remove(&place).unwrap_or(0);
-        if held != count && census.before.shares.get(&place) == Some(&count) {
+        if (held != count || count == 0) && census.before.shares.get(&place) == Some(&count) {
             let count = Some(count);
             doubtful.insert(place, Share { count, held });
         }
@@ -277,8 +287,8 @@ mod tests {
     #[test]
     fn a_share_is_doubtful_where_it_stands_still_and_is_wrong() {
         let place = |port| Place::listener(Family::V4, [1, 0, 0, 0], port, 0);
-        let [right, wrong, moving, gone, lost] = [1, 2, 3, 4, 5].map(place);
-        let counts = [(right, 2), (wrong, 3), (moving, 1), (gone, 4)];
+        let [right, wrong, moving, gone, lost, empty] = [1, 2, 3, 4, 5, 6].map(place);
+        let counts = [(right, 2), (wrong, 3), (moving, 1), (gone, 4), (empty, 0)];
         let census = census(
             reading(0, 0, &counts),
             0,
@@ -292,6 +302,7 @@ mod tests {
         expected.insert(wrong, share(Some(3), 1));
         expected.insert(gone, share(Some(4), 0));
         expected.insert(lost, share(None, 6));
+        expected.insert(empty, share(Some(0), 0));
         assert_eq!(found, expected);
     }
 }

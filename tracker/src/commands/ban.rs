@@ -59,6 +59,7 @@ fn add(args: &BanAddArgs, out: &mut impl Write) -> Result<()> {
     let ban = Ban {
         until_ns: args.lasts.map_or(0, |lasts| ends(now_ns, lasts)),
         refused: before.map_or(0, |ban| ban.refused),
+        ..Ban::default()
     };
     pinned.set_ban(&key, &ban).with_context(|| {
         format!(

@@ -186,16 +186,21 @@ impl Tables {
         Ok(exact.map(|(_, ban)| ban))
     }
 
-    /// Bans a prefix, in place of an earlier ban of it.
+    /// Bans a prefix, in place of an earlier ban of it. The ban is told its prefix's
+    /// length.
     ///
     /// # Errors
     ///
     /// The map cannot be written, or is full.
     pub fn set_ban(&self, key: &BanKey, ban: &Ban) -> Result<()> {
+        let ban = Ban {
+            prefix_len: key.prefix_len,
+            ..*ban
+        };
         let mut map = lock(&self.defended.bans);
         LpmTrie::<&mut MapData, TrieKey, Ban>::try_from(&mut *map)
             .map_err(opening(names::BANS))?
-            .insert(&to_trie(key), ban, 0)
+            .insert(&to_trie(key), &ban, 0)
             .map_err(writing(names::BANS))
     }
 

@@ -111,7 +111,15 @@ mod tests {
     fn bans() -> Vec<Banned> {
         let ban = |prefix: &str, until_ns, refused| {
             let key = prefix::ban_key(&prefix::parse(prefix).unwrap());
-            Banned::new(&key, &Ban { until_ns, refused }, 1_000_000_000)
+            Banned::new(
+                &key,
+                &Ban {
+                    until_ns,
+                    refused,
+                    ..Ban::default()
+                },
+                1_000_000_000,
+            )
         };
         [
             ban("2001:db8::/64", 0, 0),
