@@ -210,7 +210,7 @@ fn race(about: About) {
     })
     .unwrap();
     let mut live = live();
-    live.timeouts = [1; _];
+    live.timeouts = [[1; 16]; _];
     live.half_open_limit = 4;
     live.pickup_limit = 3;
     if matches!(about, About::Shares | About::Evictions) {

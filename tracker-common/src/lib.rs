@@ -24,6 +24,7 @@
 pub mod abi;
 pub mod defence;
 pub mod parse;
+pub mod policy;
 pub mod reason;
 pub mod seq;
 pub mod tcp;

@@ -258,6 +258,26 @@ reasons! {
     Banned = 132, Refuse, "banned";
     /// A new flow that found its table full.
     TableRefused = 133, Refuse, "table_refused";
+
+    // Against the policy.
+    /// A connection that a rule of the policy drops.
+    PolicyDropped = 144, Refuse, "policy_dropped";
+    /// A connection that a rule of the policy rejects with an RST.
+    PolicyReset = 145, Refuse, "policy_reset";
+    /// A connection that a rule of the policy rejects with an ICMP error.
+    PolicyProhibited = 146, Refuse, "policy_prohibited";
+    /// A segment of a flow that the policy has come to forbid: it has ended.
+    PolicyRevoked = 147, Refuse, "policy_revoked";
+    /// A connection that comes sooner than its rule's rate allows.
+    RuleRate = 148, Refuse, "rule_rate";
+    /// A connection that comes sooner than its rule's rate for one source allows.
+    RuleSourceRate = 149, Refuse, "rule_source_rate";
+    /// A connection beyond those that its rule allows at once.
+    RuleFlows = 150, Refuse, "rule_flows";
+    /// A connection beyond those that its rule allows at once from one source.
+    RuleSourceFlows = 151, Refuse, "rule_source_flows";
+    /// An ICMP error about a TCP segment of no flow, where the policy does not allow by default.
+    IcmpStray = 152, Refuse, "icmp_stray";
 }
 
 impl Reason {
@@ -400,6 +420,15 @@ mod tests {
             (131, "answer_limit"),
             (132, "banned"),
             (133, "table_refused"),
+            (144, "policy_dropped"),
+            (145, "policy_reset"),
+            (146, "policy_prohibited"),
+            (147, "policy_revoked"),
+            (148, "rule_rate"),
+            (149, "rule_source_rate"),
+            (150, "rule_flows"),
+            (151, "rule_source_flows"),
+            (152, "icmp_stray"),
         ];
         let actual: Vec<(u8, &str)> = Reason::ALL.iter().map(|&r| (r as u8, r.as_str())).collect();
         assert_eq!(actual, expected);

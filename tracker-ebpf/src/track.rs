@@ -11,7 +11,7 @@ use tracker_common::{
     parse::Packet,
     reason::Reason,
     tcp::{
-        Admission, Bits, CLOSED, Context, Flags, Limit, Opening, Outcome, State, admit, full,
+        Admission, Admitted, Bits, CLOSED, Context, Flags, Limit, Opening, Outcome, State, admit, full,
         in_flight, is_plain, meet, open, pass,
     },
     time::{Micros, Tick},
@@ -99,6 +99,7 @@ pub fn pass_by(scratch: &mut Scratch, seen: &Seen) -> Option<Reason> {
         path: path_of(packet, seen),
         bytes: packet.bytes,
         policy: live.policy,
+        admitted: Admitted::default(),
         replaced: 0,
         veil: packet.veil,
         pending: PendingSyn::default(),

@@ -37,7 +37,8 @@ pub struct Live {
     pub mode: u8,
     /// See [`super::defence_flags`].
     pub defence: u8,
-    /// Generation of the policy in force.
+    /// Generation of the policy that flows must have been judged by; see
+    /// [`super::Flow::policy`].
     pub policy: u16,
     /// Process id of the agent, 0 when none runs.
     pub agent_pid: u32,
@@ -81,13 +82,21 @@ pub struct Live {
     /// What the host's TCP agrees to, in the bits of
     /// [`crate::tcp::Options::present`].
     pub offers: u8,
+    /// 1 more than the slot of `POLICIES` and `PREFIXES` that holds the policy in
+    /// force, 1 to [`super::POLICY_SLOTS`]; 0: there is none, everything is allowed.
+    pub policy_slot: u32,
     /// Zero.
     pub reserved: u32,
-    /// Time-outs by [`timeout::Class`], in ticks.
-    pub timeouts: [u32; timeout::CLASSES],
+    /// Time-outs by profile ([`super::Flow::profile`], 0 for flows whose rule names
+    /// none) and [`timeout::Class`], in ticks.
+    pub timeouts: [[u32; 16]; PROFILES],
 }
 
-const _: () = assert!(size_of::<Live>() == 68 + 4 * timeout::CLASSES);
+/// Profiles of time-outs that [`Live`] has room for.
+pub const PROFILES: usize = 8;
+
+const _: () = assert!(size_of::<Live>() == 72 + 64 * PROFILES);
+const _: () = assert!(timeout::CLASSES <= 16);
 
 /// Bits of [`Live::switches`].
 pub mod switches {
@@ -136,8 +145,9 @@ impl Live {
             source_bits: [32, 64],
             default_scale: 7,
             offers: 0,
+            policy_slot: 0,
             reserved: 0,
-            timeouts: profile.ticks(),
+            timeouts: timeout::rows(&profile.ticks()),
         }
     }
 }

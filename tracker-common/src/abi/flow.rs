@@ -372,7 +372,8 @@ pub struct Flow {
     pub last: Tick,
     /// Rule that admitted it (0: none).
     pub rule: u16,
-    /// Policy generation that last judged it.
+    /// Generation of the policy that last judged it, modulo 2^13, and, above it,
+    /// the profile of its time-outs; see [`Flow::judged`].
     pub policy: u16,
     /// [`held`] and [`flow_flags`].
     pub flags: u16,
@@ -389,6 +390,10 @@ pub struct Flow {
 const _: () = assert!(size_of::<Endpoint>() == 40);
 const _: () = assert!(size_of::<Flow>() == 120);
 const _: () = assert!(core::mem::offset_of!(Flow, lock) == 0);
+
+/// Bits of [`Flow::policy`] that hold the generation.
+const GENERATION_BITS: u32 = 13;
+const GENERATION: u16 = (1 << GENERATION_BITS) - 1;
 
 /// Index of the initiator in [`Flow::ends`] and [`Flow::paths`].
 pub const INITIATOR: usize = 0;
@@ -413,6 +418,27 @@ impl Flow {
         } else {
             RESPONDER
         }
+    }
+
+    /// Row of [`super::Live::timeouts`] that holds for it, 0 to 7.
+    #[inline(always)]
+    #[must_use]
+    pub const fn profile(&self) -> usize {
+        (self.policy >> GENERATION_BITS) as usize & 7
+    }
+
+    /// Sets the generation of the policy that has judged it (modulo 2^13: who is
+    /// silent for 8,192 changes of the policy is not judged anew), and its profile.
+    #[inline(always)]
+    pub const fn judged(&mut self, policy: u16, profile: u8) {
+        self.policy = policy & GENERATION | (profile as u16) << GENERATION_BITS;
+    }
+
+    /// Not 0 if another policy than that of generation `policy` has judged it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_stale(&self, policy: u16) -> u16 {
+        (self.policy ^ policy) & GENERATION
     }
 
     /// Ends this flow: its memory becomes nobody's, and every program

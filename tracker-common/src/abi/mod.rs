@@ -9,6 +9,7 @@ mod defence;
 mod event;
 mod flow;
 mod key;
+mod policy;
 mod record;
 
 #[cfg(feature = "user")]
@@ -16,7 +17,7 @@ mod pod;
 
 pub use control::{
     CANDIDATES, Candidate, Cause, FULL_SCALE, Gauge, GaugeCell, Hook, Interface, LOST_EMBRYO,
-    LOST_EVENTS, Live, Mode, ReapControl, ReasonCount, RingSlot, Role, SYN_ACK_RETRIES, ZoneKey,
+    LOST_EVENTS, Live, Mode, PROFILES, ReapControl, ReasonCount, RingSlot, Role, SYN_ACK_RETRIES, ZoneKey,
     interface_flags, reason_slot, switches,
 };
 pub use defence::{AtLimit, Ban, BanKey, CookieMode, Listener, Place, PlaceKind, defence_flags};
@@ -26,6 +27,11 @@ pub use flow::{
     held,
 };
 pub use key::{Family, Key, KeyV4, KeyV6, Side, Zone};
+pub use policy::{
+    Block, CHUNK_RULES, Denial, MAX_CHUNKS, MAX_RULES, POLICY_SLOTS, PolicyHeader, PrefixKey,
+    PrefixVectors, RULE_PAGES, RULES_PER_PAGE, Rate, Rule, RuleCount, RuleState, SEEDS, Seed,
+    policy_flags, rule_flags,
+};
 pub use record::{Bound, History, NO_REASON, PendingSyn, Refusal, STEPS, Step};
 
 /// Version of all pinned layouts together. A pin directory of another version

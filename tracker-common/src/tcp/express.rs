@@ -57,7 +57,8 @@ fn fits(
         ((sender.flags & END_MASK) ^ END_WANTED) | ((receiver.flags & END_MASK) ^ END_WANTED);
     let odd = u16::from(states | flags | ends | segment.fragmented | flow.doubted())
         | (flow.flags & SPECIAL)
-        | u16::from(flow.is_unanchored());
+        | u16::from(flow.is_unanchored())
+        | flow.is_stale(context.policy);
 
     // I, and that it begins where its receiver waits, or behind.
     let window = sender.max_end.since(receiver.ack);
@@ -71,10 +72,11 @@ fn fits(
     let masked = advance & 0_u32.wrapping_sub(stamped / u32::from(Options::TIMESTAMPS));
     // None of the three time-outs that such a flow can have.
     let waited = context.now.since(flow.last);
+    let timeouts = &live.timeouts[flow.profile()];
     let [own, unanswered, retransmitting] = [
-        live.timeouts[Class::Established as usize],
-        live.timeouts[Class::Unacknowledged as usize],
-        live.timeouts[Class::Retransmitting as usize],
+        timeouts[Class::Established as usize],
+        timeouts[Class::Unacknowledged as usize],
+        timeouts[Class::Retransmitting as usize],
     ];
     let fails = less(odd.into(), 1, context)
         | less(begins, window, context)

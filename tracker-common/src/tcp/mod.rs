@@ -19,7 +19,7 @@ use state::knows_its_fin_taken;
 pub use state::{
     Bits, Cell, Move, Received, Sent, State, arriving, on_arrival, on_sending, sending,
 };
-pub use track::{CLOSED, Context, Outcome, meet};
+pub use track::{Admitted, CLOSED, Context, Outcome, meet};
 
 #[cfg(test)]
 mod tests;

@@ -186,8 +186,9 @@ pub fn open(
     flow.generation = generation;
     flow.first = context.now;
     flow.last = context.now;
-    flow.policy = context.policy;
-    flow.flags = opening.reservation(live);
+    flow.rule = context.admitted.rule;
+    flow.judged(context.policy, context.admitted.profile);
+    flow.flags = opening.reservation(live) | context.admitted.flags;
     if initiator_high {
         flow.flags |= flow_flags::INITIATOR_HIGH;
     }

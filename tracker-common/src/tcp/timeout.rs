@@ -5,7 +5,7 @@
 
 use super::{Bits, State};
 use crate::{
-    abi::{Cause, Flow, Live, end_flags, flow_flags, held},
+    abi::{Cause, Flow, Live, PROFILES, end_flags, flow_flags, held},
     time::{Tick, ticks_from_ms},
 };
 
@@ -136,7 +136,13 @@ pub const fn waits_2msl(states: [Bits; 2]) -> bool {
 }
 
 impl Profile {
-    /// The same in ticks, as [`Live::timeouts`] has them.
+    /// Its row in [`Live::timeouts`], 1 to 4.
+    #[must_use]
+    pub const fn index(self) -> u8 {
+        self as u8 + 1
+    }
+
+    /// The same in ticks.
     #[must_use]
     pub const fn ticks(self) -> [u32; CLASSES] {
         let seconds = self.seconds();
@@ -148,6 +154,29 @@ impl Profile {
         }
         ticks
     }
+}
+
+/// [`Live::timeouts`]: those that are configured, which are for flows whose rule
+/// names no profile, then those of [`Profile::ALL`] by [`Profile::index`].
+#[must_use]
+pub const fn rows(configured: &[u32; CLASSES]) -> [[u32; 16]; PROFILES] {
+    let mut rows = [row(configured); PROFILES];
+    let mut profile = 0;
+    while profile < Profile::ALL.len() {
+        rows[profile + 1] = row(&Profile::ALL[profile].ticks());
+        profile += 1;
+    }
+    rows
+}
+
+const fn row(ticks: &[u32; CLASSES]) -> [u32; 16] {
+    let mut row = [0; 16];
+    let mut class = 0;
+    while class < CLASSES {
+        row[class] = ticks[class];
+        class += 1;
+    }
+    row
 }
 
 /// What a flow in these states waits for.
@@ -251,16 +280,10 @@ pub const fn class_of_flow(flow: &Flow) -> Class {
     Class::ALL[shortened(flow, class_number(flow, 0)) as usize]
 }
 
-/// A time-out of `live`; 0 for a number that is no class's, of which the tables
-/// hold none but the compiler cannot know.
+/// A time-out of the profile that holds for `flow`.
 #[inline(always)]
-fn ticks_of(class: u8, live: &Live) -> u32 {
-    let class = (class & 0x0f) as usize;
-    if class < CLASSES {
-        live.timeouts[class]
-    } else {
-        0
-    }
+const fn ticks_of(flow: &Flow, class: u8, live: &Live) -> u32 {
+    live.timeouts[flow.profile()][(class & 0x0f) as usize]
 }
 
 /// The time-out that is in force for `flow`, in ticks.
@@ -274,9 +297,9 @@ pub fn timeout_ticks(flow: &Flow, live: &Live) -> u32 {
 #[inline(always)]
 fn timeout_ticks_veiled(flow: &Flow, live: &Live, veil: u8) -> u32 {
     let class = class_number(flow, veil);
-    let own = ticks_of(class, live);
+    let own = ticks_of(flow, class, live);
     // A fact only ever shortens, whatever the configuration says.
-    let shorter = ticks_of(shortened(flow, class).wrapping_add(veil), live);
+    let shorter = ticks_of(flow, shortened(flow, class).wrapping_add(veil), live);
     let ticks = if shorter < own { shorter } else { own };
     scaled(ticks, live)
 }
@@ -498,7 +521,7 @@ mod tests {
     #[test]
     fn a_timeout_that_has_run_out_is_expired_and_not_a_tick_earlier() {
         let mut live = Live::observing(Profile::Linux);
-        live.timeouts[Class::Established as usize] = 100;
+        live.timeouts[0][Class::Established as usize] = 100;
         let mut flow = Flow {
             first: Tick(0),
             last: Tick(50),

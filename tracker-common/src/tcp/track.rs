@@ -36,6 +36,8 @@ pub struct Context {
     pub bytes: u32,
     /// Policy generation in force.
     pub policy: u16,
+    /// What the policy says about the flow that it opens.
+    pub admitted: Admitted,
     /// 1 when this packet has just ended an earlier flow of its key.
     pub replaced: u8,
     /// Zero. See the module.
@@ -44,6 +46,18 @@ pub struct Context {
     /// for it where [`flow_flags::SYN_ON_LIVE`] is set and the segment is a
     /// SYN-ACK or an RST; nothing else reads it.
     pub pending: PendingSyn,
+}
+
+/// By what a flow was admitted; nothing where no rule was asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Admitted {
+    /// [`crate::abi::Rule::number`].
+    pub rule: u16,
+    /// Bits of [`Flow::flags`] that follow from the rule: shares of its counts
+    /// ([`held::RULE`], [`held::RULE_SOURCE`]), [`flow_flags::LIBERAL`].
+    pub flags: u16,
+    /// [`crate::abi::Rule::profile`].
+    pub profile: u8,
 }
 
 impl Context {

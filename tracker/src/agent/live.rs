@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use tracker_common::{
     abi::{FULL_SCALE, LAYOUT_VERSION, Live},
     defence::Adaptive,
-    tcp::timeout::Profile,
+    tcp::timeout::{Profile, rows},
 };
 
 use super::{
@@ -93,7 +93,7 @@ impl LiveOwner {
                     wake_level: adaptive.on_level(config.half_open_limit),
                     answer_rate: defence.answer_rate,
                     source_bits: defence.source_bits,
-                    timeouts: config.timeouts,
+                    timeouts: rows(&config.timeouts),
                     ..*live
                 };
                 *held = Some(Arc::clone(config));

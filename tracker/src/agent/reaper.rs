@@ -172,7 +172,7 @@ impl Sweeper {
         let live = pinned.live()?;
         let mut swept = Swept::default();
         let now = Tick::from_ns(Pinned::now_ns()?);
-        let mut ages = Ages::new(now, live.timeouts[Class::TimeWait as usize]);
+        let mut ages = Ages::new(now, live.timeouts[0][Class::TimeWait as usize]);
         let mut census = Census::begin(pinned, &live)?;
         swept.expired = remove(
             pinned,
@@ -307,7 +307,7 @@ mod tests {
     #[test]
     fn only_the_expired_are_proposed() {
         let live = Live {
-            timeouts: [100; _],
+            timeouts: [[100; 16]; _],
             ..Live::observing(Profile::Linux)
         };
         let chunk: Vec<_> = [(1, 0), (2, 50), (3, 99)]

@@ -95,7 +95,7 @@ fn live(config: &Config) -> Live {
         pickup: u8::from(config.tracking.pickup != PickupChoice::Off),
         syn_ack_retries: config.tracking.syn_ack_retries,
         switches: config.tracking.switches(),
-        timeouts: config.timeouts,
+        timeouts: timeout::rows(&config.timeouts),
         ..Live::observing(Profile::Linux)
     }
 }

@@ -439,7 +439,7 @@ fn no_flow_expires_later_than_its_time_out() {
     let states = [State::Established, State::Established];
     for (ms, timer) in [(3000, "3s"), (1_000_000, "1000s")] {
         let mut live = live();
-        live.timeouts = [ticks_from_ms(ms); _];
+        live.timeouts = [[ticks_from_ms(ms); 16]; _];
         let clock = Clock::new(now_ns(), live);
         let sample = Sample::new("10.0.0.1:1", "10.0.0.2:2", states).idle(0);
         let row = Row::new(sample.family, &sample.key, &sample.flow, &clock).unwrap();

@@ -169,7 +169,7 @@ fn a_new_flow_says_who_opened_it() {
             assert!(flow.has(held::PICKUP));
             assert_eq!(flow.has(flow_flags::INITIATOR_HIGH), high);
             assert_eq!(flow.has(flow_flags::GUESSED), guessed);
-            assert_eq!((flow.tag, flow.generation, flow.policy), (7, 9, 5));
+            assert_eq!((flow.tag, flow.generation, flow.is_stale(5)), (7, 9, 0));
             assert_eq!((flow.first, flow.last), (Tick(77), Tick(77)));
             assert_eq!(usize::from(c.outcome.sender), sender);
             assert_eq!(c.outcome.after, flow.bits());

@@ -2,11 +2,11 @@
 
 use super::conversation::{Conversation, IRS, ISS, LIVE, segment};
 use crate::{
-    abi::{Cause, Live},
+    abi::{Cause, Live, PROFILES},
     reason::Reason,
     tcp::{
         Flags, State,
-        timeout::{self, CLASSES, Class, Profile, class_of_flow},
+        timeout::{self, Class, Profile, class_of_flow},
     },
     time::{MAX_TIMEOUT_TICKS, Micros, TICK_NS, Tick, ms_from_ticks, ticks_from_ms},
 };
@@ -116,7 +116,7 @@ fn each_cause_removes_what_it_is_about() {
     ] {
         assert_eq!(timeout::removable(&flow, cause, c.now, &LIVE), removable);
     }
-    let later = Tick(c.now.0 + LIVE.timeouts[Class::Established as usize]);
+    let later = Tick(c.now.0 + LIVE.timeouts[0][Class::Established as usize]);
     assert!(timeout::removable(&flow, Cause::Expired, later, &LIVE));
     c.initiator(segment(FIN, ISS + 1, IRS + 1, 0));
     c.responder(segment(FIN, IRS + 1, ISS + 2, 0));
@@ -207,9 +207,9 @@ fn a_half_closed_flow_is_shortened_and_shorter_ones_keep_their_class() {
 #[test]
 fn a_fact_shortens_and_never_lengthens() {
     let mut live = LIVE;
-    live.timeouts = [1000; CLASSES];
-    live.timeouts[Class::Unacknowledged as usize] = 2000;
-    live.timeouts[Class::Retransmitting as usize] = 500;
+    live.timeouts = [[1000; 16]; PROFILES];
+    live.timeouts[0][Class::Unacknowledged as usize] = 2000;
+    live.timeouts[0][Class::Retransmitting as usize] = 500;
     let mut c = Conversation::established();
     c.initiator(segment(ACK, ISS + 1, IRS + 1, 10));
     assert_eq!(timeout::timeout_ticks(c.flow(), &live), 1000);

@@ -7,7 +7,7 @@ use crate::{
     reason::Reason,
     seq::Seq,
     tcp::{
-        Admission, Context, Flags, Opening, Options, Outcome, Segment, State, admit, meet, open,
+        Admission, Admitted, Context, Flags, Opening, Options, Outcome, Segment, State, admit, meet, open,
         pass, timeout,
     },
     time::{Micros, Tick, ticks_from_ms},
@@ -140,6 +140,7 @@ impl Conversation {
             path: Path::new(self.interfaces[from], 0, 0),
             bytes: 40 + segment.payload,
             policy: 0,
+            admitted: Admitted::default(),
             replaced: self.replaced,
             veil: 0,
             pending: self.pending,

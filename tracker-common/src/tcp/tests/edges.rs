@@ -2,10 +2,10 @@
 
 use super::conversation::{Conversation, IRS, ISS, segment, with_options};
 use crate::{
-    abi::{Bound, flow_flags, switches},
+    abi::{Bound, PROFILES, flow_flags, switches},
     reason::Reason,
     seq::Seq,
-    tcp::{Flags, Options, Segment, State, in_flight, timeout::CLASSES},
+    tcp::{Flags, Options, Segment, State, in_flight},
     time::{MAX_TIMEOUT_TICKS, TICK_NS, Tick},
 };
 
@@ -23,7 +23,7 @@ fn stamped(mut segment: Segment, value: u32) -> Segment {
 /// Timestamps start at these values, the initiator's ACK carries one more.
 fn with_stamps(mine: u32, theirs: u32) -> Conversation {
     let mut c = Conversation::new();
-    c.live.timeouts = [MAX_TIMEOUT_TICKS; CLASSES];
+    c.live.timeouts = [[MAX_TIMEOUT_TICKS; 16]; PROFILES];
     c.initiator(with_options(segment(SYN, ISS, 0, 0), 0, mine));
     c.responder(with_options(segment(SYN_ACK, IRS, ISS + 1, 0), 0, theirs));
     c.initiator(stamped(segment(ACK, ISS + 1, IRS + 1, 0), mine + 1));

@@ -262,7 +262,7 @@ fn a_timestamp_may_be_half_a_minute_late() {
 #[test]
 fn after_a_long_silence_a_timestamp_says_nothing() {
     let mut c = scaled(0);
-    c.live.timeouts = [crate::time::MAX_TIMEOUT_TICKS; crate::tcp::timeout::CLASSES];
+    c.live.timeouts = [[crate::time::MAX_TIMEOUT_TICKS; 16]; crate::abi::PROFILES];
     c.wait_ms(24 * 86_400_000 + 10);
     assert_eq!(
         c.initiator(stamped(segment(ACK, ISS + 1, IRS + 1, 1), 0)),

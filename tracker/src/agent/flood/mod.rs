@@ -260,7 +260,7 @@ fn level(live: &Live) -> u64 {
 
 /// How long a half-open flow lasts, ms.
 fn lasting_ms(live: &Live) -> u64 {
-    let ticks = live.timeouts[timeout::Class::SynReceived as usize];
+    let ticks = live.timeouts[0][timeout::Class::SynReceived as usize];
     ms_from_ticks(ticks)
 }
 
