@@ -187,7 +187,12 @@ fn clients_that_hear_nothing_are_counted_where_they_knock() {
     assert_eq!(row["cookies_expired"], 0);
     let stats: Value =
         serde_json::from_str(&tracker.ask(&["stats", "-o", "json"]).unwrap()).unwrap();
-    assert!(stats["defence"]["cookies"]["retransmitted"].as_u64().unwrap() >= least);
+    assert!(
+        stats["defence"]["cookies"]["retransmitted"]
+            .as_u64()
+            .unwrap()
+            >= least
+    );
     drop(rules);
     for socket in &knocking {
         let accepted = accept(&listener).unwrap();

@@ -7,6 +7,7 @@
 
 mod again;
 mod answers;
+mod bulk;
 mod door;
 mod passing;
 mod reply;

@@ -1,7 +1,6 @@
 //! What the agent says when a flood begins and when it is over.
 
 use std::{
-    net::SocketAddr,
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
@@ -10,10 +9,9 @@ use std::{
 use serde_json::Value;
 use tracker_tests::{
     agent::Tracker,
-    netns::Namespace,
+    flood::trickle::{lead_back, trickle},
     sockets,
-    spoof::{Segment, Spoofer},
-    topology::{FIRST_MAC, Family, INTERFACE, Placement, Topology},
+    topology::{Family, Placement, Topology},
     wait::eventually,
 };
 
@@ -23,41 +21,6 @@ const BEGUN: &str = "a flood of SYNs has begun: ";
 const OVER: &str = "the flood of SYNs is over after ";
 /// A flood is over when it was quiet for ten seconds.
 const QUIET: Duration = Duration::from_secs(30);
-
-/// Answers to made-up hosts go to the client's end, which ignores them.
-fn lead_back(server: &Namespace) {
-    server
-        .ip(&format!(
-            "neigh replace 192.0.2.250 lladdr {FIRST_MAC} dev {INTERFACE} nud permanent\n\
-             route add 100.64.0.0/10 via 192.0.2.250 dev {INTERFACE}\n"
-        ))
-        .unwrap();
-}
-
-/// Some thousand SYNs a second, from another address each, until `stop`.
-fn flood(topology: &Topology, port: u16, stop: &AtomicBool) {
-    let spoofer = Spoofer::new(topology).unwrap();
-    let mut number = 0_u32;
-    while !stop.load(Ordering::Relaxed) {
-        for _ in 0..20 {
-            number = number.wrapping_add(1);
-            let mixed = number.wrapping_mul(0x9e37_79b1).to_be_bytes();
-            let address = [100, 64 | mixed[0] & 63, mixed[1], mixed[2]];
-            let syn = Segment {
-                from: SocketAddr::from((address, 1024 + (number % 60_000) as u16)),
-                to: topology.server.at(Family::V4, port),
-                seq: number,
-                ack: None,
-                syn: true,
-                rst: false,
-                payload: b"",
-                damaged: false,
-            };
-            spoofer.send(&syn).unwrap();
-        }
-        thread::sleep(Duration::from_millis(10));
-    }
-}
 
 fn floods(tracker: &Tracker<'_>) -> Value {
     let text = tracker.ask(&["stats", "-o", "json"]).unwrap();
@@ -79,7 +42,7 @@ fn line(tracker: &Tracker<'_>, before: &str, text: &str) -> String {
 #[test]
 fn a_flood_is_told_once_when_it_begins_and_once_when_it_is_over() {
     let topology = Topology::new(Placement::Server).unwrap();
-    lead_back(&topology.server.netns);
+    lead_back(&topology.server.netns).unwrap();
     let _listener = listener(&topology, 443);
     let file =
         Configuration::new("[table]\nhalf_open_limit = 1000\n[defence]\ncookie_age = \"2s\"\n");
@@ -87,7 +50,7 @@ fn a_flood_is_told_once_when_it_begins_and_once_when_it_is_over() {
     let before = tracker.log();
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
-        scope.spawn(|| flood(&topology, 443, &stop));
+        scope.spawn(|| trickle(&topology, 443, &stop).unwrap());
         let told = tracker.wait_for_log(&before, BEGUN, SOON);
         let going_on = told.as_ref().ok().map(|()| {
             eventually(SOON, || {

@@ -13,12 +13,14 @@
 //! | [`ends`] | the programs at both ends of the cable, and what they count |
 //! | [`cable`] | a cable with a queue for the flood and one for everybody else |
 //! | [`ring`] | what the queue of a veth pair took and what it dropped |
+//! | [`trickle`] | a slow flood without any of this |
 
 pub mod cable;
 pub mod ends;
 pub mod frame;
 pub mod generator;
 pub mod ring;
+pub mod trickle;
 
 use anyhow::{Context as _, Result};
 use aya::Ebpf;
