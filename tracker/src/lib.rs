@@ -5,8 +5,11 @@
 //! | [`cli`] | the command line: definitions only |
 //! | [`config`] | what was typed → a checked configuration |
 //! | [`datapath`] | the kernel side: programs, hooks, maps, pins |
+//! | [`policy`] | the policy: its language, what it compiles to |
 //! | [`prefix`] | prefixes of addresses |
-//! | [`sockets`] | the listening sockets of this network namespace |
+//! | [`netlink`], [`sockets`] | what the kernel is asked: the sockets of this network namespace |
+//! | [`reset`] | RSTs that end a connection at both ends |
+//! | [`control`] | how the command line talks to the agent, and what it leaves behind |
 //! | [`agent`] | what runs beside the datapath: sweeps, events, signals |
 //! | [`replay`] | captures instead of packets |
 //! | [`view`] | what was read → what people and scripts see |
@@ -16,8 +19,12 @@ pub mod agent;
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod control;
 pub mod datapath;
+pub mod netlink;
+pub mod policy;
 pub mod prefix;
 pub mod replay;
+pub mod reset;
 pub mod sockets;
 pub mod view;
