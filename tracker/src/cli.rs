@@ -2,6 +2,7 @@
 //! pages and completions from them. What the verbs do is in `commands`.
 
 mod defence;
+mod policy;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -9,7 +10,13 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use serde::Deserialize;
 use tracker_common::tcp::timeout::Profile;
 
-pub use self::defence::{BanAddArgs, BanArgs, BanListArgs, BanRemoveArgs, BanVerb, ListenersArgs};
+pub use self::{
+    defence::{BanAddArgs, BanArgs, BanListArgs, BanRemoveArgs, BanVerb, ListenersArgs},
+    policy::{
+        DirectionChoice, ExplainArgs, FlowsChoice, PolicyApplyArgs, PolicyArgs, PolicyCheckArgs,
+        PolicyConfirmArgs, PolicyDiffArgs, PolicyShowArgs, PolicyTestArgs, PolicyVerb,
+    },
+};
 
 /// Where maps, links and programs are pinned unless somebody says otherwise.
 pub const DEFAULT_PIN_DIR: &str = "/sys/fs/bpf/tracker";
@@ -28,7 +35,8 @@ pub const DEFAULT_PIN_DIR: &str = "/sys/fs/bpf/tracker";
         tracker stats --verbose             counters, each with what it means\n  \
         tracker replay trace.pcap           the connections of a capture\n\n\
         Exit status: 0 done, 1 it failed (why is on stderr), 2 wrong usage.\n\
-        All commands need root but --help, --version, and replay without --kernel."
+        All commands need root but --help, --version, replay without --kernel, and\n\
+        policy check and test of a file."
 )]
 pub struct Cli {
     /// What to do.
@@ -53,6 +61,10 @@ pub enum Command {
     Listeners(ListenersArgs),
     /// Keep prefixes out for a time.
     Ban(BanArgs),
+    /// Check, apply and look into the policy: which connections may be opened.
+    Policy(PolicyArgs),
+    /// Tell what became of a connection, and why.
+    Explain(ExplainArgs),
     /// Forget all flows. Connections go on, and are met again in mid-life.
     Flush(PinArgs),
     /// Track the connections of captures instead of those of this machine.
@@ -406,6 +418,14 @@ mod tests {
             "tracker ban list -o json --pin-dir /d",
             "tracker ban add 192.0.2.0/24 --for 10m --pin-dir /d",
             "tracker ban remove 2001:db8::/64",
+            "tracker policy check f -o json",
+            "tracker policy apply f --flows kill --confirm 60 --force --pin-dir /d",
+            "tracker policy apply f --flows recheck",
+            "tracker policy confirm --pin-dir /d",
+            "tracker policy diff f -o json",
+            "tracker policy show -o json --pin-dir /d",
+            "tracker policy test 192.0.2.1:5 [2001:db8::1]:22 --in eth0 --direction forward f",
+            "tracker explain 192.0.2.1:5 192.0.2.2:22 -o json --pin-dir /d",
             "tracker flush --pin-dir /d",
             "tracker replay f g --trace -o ndjson --at expired --continue --stats --details",
             "tracker replay - --kernel --role gateway --profile pf --pickup off --liberal --checksum --capacity 9",

@@ -2,19 +2,21 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | `run`, `unload`, `list`, `watch`, `stats`, `listeners`, `ban`, `flush`, `replay` | the verbs |
+//! | `run`, `unload`, `list`, `watch`, `stats`, `listeners`, `ban`, `policy`, `explain`, `flush`, `replay` | the verbs |
 //! | `look` | one look at the pinned maps, which most verbs begin with |
 //! | `live` | the live table of `watch` and `run` |
 //! | `screen` | the terminal while a live table is on it |
 //! | `log` | where log lines go meanwhile |
 
 mod ban;
+mod explain;
 mod flush;
 mod list;
 mod listeners;
 mod live;
 mod log;
 mod look;
+mod policy;
 mod replay;
 mod run;
 mod screen;
@@ -42,6 +44,8 @@ pub fn run(command: Command) -> Result<()> {
         Command::Stats(args) => stats::stats(&args, &mut out()),
         Command::Listeners(args) => listeners::listeners(&args, &mut out()),
         Command::Ban(args) => ban::ban(&args, &mut out()),
+        Command::Policy(args) => policy::policy(&args, &mut out()),
+        Command::Explain(args) => explain::explain(&args, &mut out()),
         Command::Flush(args) => flush::flush(&args, &mut out()),
         Command::Replay(args) => replay::replay(&args, &mut out(), colours()),
     }
