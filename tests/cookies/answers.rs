@@ -45,8 +45,9 @@ fn compare(
     now_ms: u32,
 ) -> Result<()> {
     let sent = request.summed();
+    let extensions: usize = request.extensions.iter().map(|&(_, length)| length).sum();
     ensure!(
-        octets.len() == sent.len() - request.data,
+        octets.len() == sent.len() - request.data - extensions,
         "{} octets answer {}",
         octets.len(),
         sent.len()
@@ -174,6 +175,58 @@ fn one(door: &mut Door, request: &Frame, offer: Offer, ecn: bool) -> Result<()> 
     let now_ms = (door.bench.now_ns() / 1_000_000) as u32;
     let (octets, reply) = door.knock(request)?;
     compare(request, &octets, &reply, offer, ecn, now_ms)
+}
+
+/// Headers that an answer needs not: it goes without.
+#[test]
+fn extension_headers_are_left_out() {
+    let mut door = Door::new();
+    let mut number = 0;
+    let chains: [&[(u8, usize)]; 6] = [
+        &[(60, 8)],
+        &[(0, 8)],
+        &[(0, 16), (60, 2048)],
+        &[(43, 24)],
+        &[(44, 8)],
+        &[
+            (60, 8),
+            (0, 24),
+            (43, 8),
+            (44, 8),
+            (60, 8),
+            (60, 16),
+            (60, 8),
+            (60, 8),
+        ],
+    ];
+    let wrappings = Wrapping::ALL.into_iter();
+    for wrapping in wrappings.filter(|wrapping| wrapping.family == Family::V6) {
+        for chain in chains {
+            for offer in [
+                Offer::ALL,
+                Offer {
+                    scale: false,
+                    ..Offer::ALL
+                },
+            ] {
+                for data in [0, 1, 100] {
+                    number += 1;
+                    let talk = talk(wrapping, number);
+                    door.learn(&talk);
+                    let request = Frame {
+                        data,
+                        extensions: chain.to_vec(),
+                        ..syn(&talk, offer)
+                    };
+                    one(&mut door, &request, offer, false)
+                        .with_context(|| format!("{wrapping:?}, {chain:?}, {offer:?}, {data}"))
+                        .unwrap();
+                }
+            }
+        }
+    }
+    door.bench.settle().unwrap();
+    assert!(door.bench.flows(Family::V6).unwrap().is_empty());
 }
 
 /// Neither timestamps nor what needs them, where the kernel would take them for

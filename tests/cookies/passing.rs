@@ -93,6 +93,39 @@ fn what_passes_is_not_touched() {
                     .with_context(|| format!("{wrapping:?}, {data} octets, group in {octet}"))
                     .unwrap();
             }
+            // The stack is to say what becomes of these: authentication, mobility.
+            for extension in [(51, 12), (51, 24), (135, 8), (139, 16), (140, 8)] {
+                if wrapping.family == Family::V4 {
+                    continue;
+                }
+                number += 1;
+                let talk = talk(wrapping, number);
+                door.learn(&talk);
+                let request = Frame {
+                    data,
+                    extensions: vec![(60, 8), extension],
+                    ..syn(&talk, Offer::ALL)
+                };
+                passes(&mut door, &request.summed())
+                    .with_context(|| format!("{wrapping:?}, {data} octets, {extension:?}"))
+                    .unwrap();
+            }
+            // A way that is not at its end: a routing header with segments left.
+            if wrapping.family == Family::V6 {
+                number += 1;
+                let talk = talk(wrapping, number);
+                door.learn(&talk);
+                let request = Frame {
+                    data,
+                    extensions: vec![(43, 24)],
+                    ..syn(&talk, Offer::ALL)
+                };
+                let mut octets = request.summed();
+                octets[wrapping.link_length() + 40 + 3] = 1;
+                passes(&mut door, &octets)
+                    .with_context(|| format!("{wrapping:?}, {data} octets, segments left"))
+                    .unwrap();
+            }
             number += 1;
             let unlearnt = Frame {
                 data,

@@ -15,7 +15,7 @@ use tempfile::NamedTempFile;
 use tracker_tests::{
     agent::{Options, Tracker},
     flow,
-    sockets::{PATIENCE, accept, begin_connect, connect, listen},
+    sockets::{PATIENCE, accept, begin_connect, bind, connect, listen},
     ss::Snapshot,
     state::State,
     topology::{Family, Placement, Topology},
@@ -248,6 +248,46 @@ fn connections_agree_on_what_they_would_without_cookies() {
 #[test]
 fn connections_agree_on_what_they_would_without_cookies_over_ipv6() {
     connections_agree_on_what_they_would_without(Family::V6);
+}
+
+/// A client whose every packet has an extension header, as it asks its kernel for:
+/// the answer has none.
+#[test]
+fn a_client_that_sends_extension_headers_connects_by_cookie() {
+    const CONNECTIONS: u64 = 5;
+    /// Pads eight octets (RFC 8200 section 4.2).
+    const DESTINATION_OPTIONS: [u8; 8] = [0, 0, 1, 4, 0, 0, 0, 0];
+    let topology = Topology::new(Placement::Server).unwrap();
+    let mut stage = Stage::new(&topology, Family::V6);
+    let always = Always::new();
+    let tracker = always.options(&topology).start().unwrap();
+    let start = Instant::now();
+    let mut terms = vec![];
+    for _ in 0..CONNECTIONS {
+        let (from, to) = stage.addresses();
+        let client = bind(&topology.client.netns, from).unwrap();
+        // SAFETY: the kernel reads eight octets.
+        let code = unsafe {
+            libc::setsockopt(
+                client.as_raw_fd(),
+                libc::IPPROTO_IPV6,
+                libc::IPV6_DSTOPTS,
+                DESTINATION_OPTIONS.as_ptr().cast(),
+                DESTINATION_OPTIONS.len() as libc::socklen_t,
+            )
+        };
+        nix::errno::Errno::result(code).unwrap();
+        client.connect_timeout(&to.into(), PATIENCE).unwrap();
+        let server = accept(&stage.listener).unwrap();
+        let pair = Pair { client, server };
+        terms.push(pair.talk().unwrap());
+        pair.close(true).unwrap();
+    }
+    // Timestamps, SACK, window scale and ECN, of the first as of those by a cookie.
+    assert!(terms.iter().all(|one| *one == terms[0]), "{terms:?}");
+    assert_eq!(terms[0].map(|one| one.options), [15; 2]);
+    account(&tracker, CONNECTIONS, start.elapsed());
+    tracker.stop().unwrap();
 }
 
 /// The tracker's states are those of the sockets.

@@ -7,6 +7,7 @@
 //! the client's offers beside the maximum segment size travels in the timestamp
 //! that the client echoes.
 
+pub mod extensions;
 mod sketch;
 
 pub use sketch::{Counted, Trace, count_answer, is_expired, is_touched};

@@ -11,7 +11,7 @@ use aya_ebpf::{
 };
 use tracker_common::{
     abi::{Family, Gauge, Listener, Live, Place},
-    defence::{self, Answer, Approach, Trace},
+    defence::{self, Answer, Approach, Trace, extensions},
     parse::Packet,
     reason::Reason,
     seq::Seq,
@@ -272,13 +272,10 @@ pub fn answer(
         listener.asked = now;
         return None;
     }
-    let network = match family {
-        Family::V4 => IPV4,
-        Family::V6 => IPV6,
-    };
-    let header = packet.at.wrapping_sub(packet.network);
-    // Extension headers are left to the stack, which has cookies, too.
-    if family == Family::V6 && header != network {
+    if family == Family::V6
+        && packet.at != packet.network + IPV6
+        && !extensions::may_be_left_out(frame, packet.network, packet.at)
+    {
         return None;
     }
     if is_from_nobody(packet) {
@@ -332,15 +329,21 @@ pub fn zone(scratch: &Scratch) -> u32 {
 /// Four octets of options that say nothing, in IPv4 as in TCP.
 const NOPS: u32 = u32::from_ne_bytes([1; 4]);
 
-/// Turns the SYN into the SYN-ACK, in place. Every header keeps its length; data
-/// are cut off. False if the frame cannot be written.
+/// Turns the SYN into the SYN-ACK, in place. Every header keeps its length, but for
+/// extension headers: they are cut off, as data are. False if the frame cannot be
+/// written.
 #[inline(always)]
 fn write(frame: &Ingress<'_>, packet: &Packet, answer: &Answer, cookie: u32, room: u32) -> bool {
     // First what may fail before anything is changed.
     if !frame.turn_back() {
         return false;
     }
-    if packet.segment.payload != 0 && !frame.cut(packet.segment.payload) {
+    let at = match packet.family() {
+        Family::V4 => packet.at,
+        Family::V6 => packet.network + IPV6,
+    };
+    let excess = packet.segment.payload + packet.at.wrapping_sub(at);
+    if excess != 0 && !frame.cut(excess) {
         return false;
     }
     let tcp_length = TCP + room;
@@ -416,20 +419,20 @@ fn write(frame: &Ingress<'_>, packet: &Packet, answer: &Answer, cookie: u32, roo
         let [a, b, c, d] = words;
         let [o0, o1, o2, o3, o4] = options;
         let whole = [a, b, c, d, fold(sum).into(), o0, o1, o2, o3, o4];
-        return frame.put(packet.at, &whole);
+        return frame.put(at, &whole);
     }
     for index in 0..10_usize {
         if (index as u32) < room >> 2 {
             let word = *options.get(index).unwrap_or(&NOPS);
             sum += u64::from(word);
-            if !frame.put(packet.at + TCP + 4 * index as u32, &[word]) {
+            if !frame.put(at + TCP + 4 * index as u32, &[word]) {
                 return false;
             }
         }
     }
     let [a, b, c, d] = words;
     const _: () = assert!(TCP_LONGEST == TCP + 40);
-    frame.put(packet.at, &[a, b, c, d, fold(sum).into()])
+    frame.put(at, &[a, b, c, d, fold(sum).into()])
 }
 
 /// The options as words as they lie in the frame.

@@ -100,12 +100,20 @@ pub fn answers() -> Vec<Row> {
                 ..answering()
             })
         }),
-        passes("a SYN behind extension headers where cookies are on")
+        answered("a SYN behind extension headers where cookies are on")
             .fits(|wrapping| wrapping.family == Family::V6)
             .prepare(|stage| learnt(stage, |_| {}))
             .raw(|stage| {
                 let mut frame = stage.syn();
                 frame.extensions = vec![(60, 8)];
+                frame.bytes()
+            }),
+        passes("a SYN behind an authentication header where cookies are on")
+            .fits(|wrapping| wrapping.family == Family::V6)
+            .prepare(|stage| learnt(stage, |_| {}))
+            .raw(|stage| {
+                let mut frame = stage.syn();
+                frame.extensions = vec![(60, 8), (51, 24)];
                 frame.bytes()
             }),
         passes("a SYN to a group of stations where cookies are on")
