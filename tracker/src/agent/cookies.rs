@@ -6,7 +6,7 @@
 //! flight have aged. So they go on in the order CHECK, sysctl, ANSWER, and off in
 //! the order ANSWER, sysctl, CHECK.
 
-use std::{future::pending, sync::Arc, time::Duration};
+use std::{fmt::Display, future::pending, sync::Arc, time::Duration};
 
 use anyhow::{Result, bail};
 use tokio::{
@@ -76,10 +76,8 @@ impl Controller {
         live: &Arc<LiveOwner>,
         config: &Arc<Config>,
     ) -> Result<Self> {
-        if posture::may_answer(config)
-            && let Some(obstacle) = obstacle(config)
-        {
-            bail!("no SYN cookies can be sent: {obstacle}; or set defence.cookies = \"never\"");
+        if let Some(refusal) = refusal(config, hidden_tags) {
+            bail!(refusal);
         }
         let now_ns = Pinned::now_ns()?;
         let facts = live.facts();
@@ -259,7 +257,7 @@ impl Controller {
         }
         let host = HostTcp::read();
         self.live.defend(|facts| facts.host = host)?;
-        let obstacle = may_answer.then(|| obstacle(&self.config)).flatten();
+        let obstacle = obstacle(&self.config, hidden_tags);
         if obstacle != self.obstacle {
             match &obstacle {
                 Some(obstacle) => tracing::error!("no SYN cookies are sent: {obstacle}"),
@@ -399,11 +397,23 @@ fn wishes(config: &Config, pressed: bool) -> (bool, bool) {
     (answer, any(CookieMode::Always))
 }
 
-/// What stands against cookies on the tracked interfaces.
-fn obstacle(config: &Config) -> Option<String> {
+/// What stands against cookies, if any are to be sent, on the tracked interfaces;
+/// `hides` tells what an interface hides of its frames.
+fn obstacle<H: Display>(config: &Config, hides: impl Fn(&str) -> Option<H>) -> Option<String> {
     let mut interfaces = config.interfaces.iter();
-    let hidden = interfaces.find_map(|name| hidden_tags(name))?;
-    Some(hidden.to_string())
+    let hidden = || interfaces.find_map(|name| hides(name));
+    posture::may_answer(config)
+        .then(hidden)
+        .flatten()
+        .map(|hidden| hidden.to_string())
+}
+
+/// Why there can be no start with this configuration.
+fn refusal<H: Display>(config: &Config, hides: impl Fn(&str) -> Option<H>) -> Option<String> {
+    let obstacle = obstacle(config, hides)?;
+    Some(format!(
+        "no SYN cookies can be sent: {obstacle}; or set defence.cookies = \"never\""
+    ))
 }
 
 /// Cookies since the maps were made.
@@ -429,8 +439,38 @@ async fn report(woken: &mut watch::Receiver<u64>) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use tracker_common::abi::{Mode, Role};
+
     use super::{super::posture::tests::enforcing, *};
     use crate::config::ListenerRule;
+
+    /// No interface here hides tags; the words are those of `datapath::HiddenTags`.
+    #[test]
+    fn who_would_answer_without_the_tag_is_refused_the_start() {
+        let mends = "`ethtool -K eth1 rxvlan off` mends it";
+        let hides = |name: &str| (name == "eth1").then_some(mends);
+        let config = |interfaces: &[&str]| Config {
+            interfaces: interfaces.iter().map(|&name| name.to_owned()).collect(),
+            ..enforcing()
+        };
+        let refused = refusal(&config(&["eth0", "eth1"]), hides).unwrap();
+        assert!(refused.contains(mends) && refused.contains("defence.cookies = \"never\""));
+        assert_eq!(refusal(&config(&["eth0"]), hides), None);
+        // Who sends none needs no tags.
+        let mut never = config(&["eth1"]);
+        never.defence.cookies = CookieMode::Never;
+        assert_eq!(refusal(&never, hides), None);
+        let observing = Config {
+            mode: Mode::Observe,
+            ..config(&["eth1"])
+        };
+        assert_eq!(refusal(&observing, hides), None);
+        let gateway = Config {
+            role: Role::Gateway,
+            ..config(&["eth1"])
+        };
+        assert_eq!(refusal(&gateway, hides), None);
+    }
 
     #[test]
     fn cookies_follow_their_mode_and_a_listener_its_own() {
