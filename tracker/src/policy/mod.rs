@@ -3,5 +3,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`model`] | a checked policy |
+//! | [`compile`] | what the programs look up instead of it |
 
+pub mod compile;
 pub mod model;

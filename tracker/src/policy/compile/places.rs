@@ -9,14 +9,19 @@ use tracker_common::{
 
 use super::{
     Full, MAX_BLOCKS,
-    store::{Draft, Store},
+    store::{Draft, Rules, Store},
 };
 use crate::policy::model::Policy;
 
 /// Interfaces in a bucket, and the numbers that each takes there: its index and its
 /// vectors.
 const ROWS: usize = 4;
-const ROW: usize = 1 + Direction::ALL.len();
+const ROW: usize = 1 + WAYS;
+
+const WAYS: usize = Direction::ALL.len();
+
+/// Something for each [`Direction`].
+type ByWay<T> = [T; WAYS];
 
 /// Fills in what `head` tells of places. `index_of` gives the index of an interface;
 /// at one that does not exist no rule matches that names it.
@@ -37,15 +42,22 @@ pub fn compile(
             named.entry(interface).or_default().push(index);
         }
     }
-    let bare = |index: usize| policy.rules[index].interfaces.is_empty();
-    head.elsewhere = vectors(policy, store, bare)?;
+    let elsewhere = elsewhere(policy, store);
+    head.elsewhere = vectors(&elsewhere, store)?;
     if named.is_empty() {
         return Ok(());
     }
     let mut rows = Vec::with_capacity(named.len());
     for (interface, rules) in named {
-        let here = |index| bare(index) || rules.binary_search(&index).is_ok();
-        rows.push((interface, vectors(policy, store, here)?));
+        let mut here = elsewhere.clone();
+        for (here, way) in here.iter_mut().zip(Direction::ALL) {
+            let mut draft = Draft::of(here);
+            for &rule in &rules {
+                draft.set(store, rule, policy.rules[rule].directions.has(way));
+            }
+            *here = draft.done(store);
+        }
+        rows.push((interface, vectors(&here, store)?));
     }
     let buckets = buckets(&rows, head.elsewhere).ok_or(Full)?;
     head.place_buckets = u32::try_from(buckets.len()).map_err(|_| Full)?;
@@ -53,28 +65,29 @@ pub fn compile(
     Ok(())
 }
 
-/// Vectors, by direction, of the rules for which `holds`.
-fn vectors(
-    policy: &Policy,
-    store: &mut Store,
-    holds: impl Fn(usize) -> bool,
-) -> Result<[u32; Direction::ALL.len()], Full> {
-    let mut vectors = [0; Direction::ALL.len()];
-    for (vector, way) in vectors.iter_mut().zip(Direction::ALL) {
+/// Rules, by direction, that name no interface.
+fn elsewhere(policy: &Policy, store: &mut Store) -> ByWay<Rules> {
+    Direction::ALL.map(|way| {
         let mut draft = Draft::of(&store.every());
         for (index, rule) in policy.rules.iter().enumerate() {
-            if !rule.directions.has(way) || !holds(index) {
+            if !rule.directions.has(way) || !rule.interfaces.is_empty() {
                 draft.set(store, index, false);
             }
         }
-        let rules = draft.done(store);
-        *vector = store.vector(&rules)?;
+        draft.done(store)
+    })
+}
+
+fn vectors(rules: &ByWay<Rules>, store: &mut Store) -> Result<ByWay<u32>, Full> {
+    let mut vectors = [0; WAYS];
+    for (vector, rules) in vectors.iter_mut().zip(rules) {
+        *vector = store.vector(rules)?;
     }
     Ok(vectors)
 }
 
 /// As few buckets as hold the rows; `None` if they would be more than fit.
-fn buckets(rows: &[(u32, [u32; Direction::ALL.len()])], elsewhere: [u32; 3]) -> Option<Vec<Block>> {
+fn buckets(rows: &[(u32, ByWay<u32>)], elsewhere: ByWay<u32>) -> Option<Vec<Block>> {
     let mut count = 1_usize;
     while count <= MAX_BLOCKS {
         let mut used = vec![0; count];
@@ -91,11 +104,7 @@ fn buckets(rows: &[(u32, [u32; Direction::ALL.len()])], elsewhere: [u32; 3]) -> 
     None
 }
 
-fn fill(
-    rows: &[(u32, [u32; Direction::ALL.len()])],
-    elsewhere: [u32; 3],
-    count: usize,
-) -> Vec<Block> {
+fn fill(rows: &[(u32, ByWay<u32>)], elsewhere: ByWay<u32>, count: usize) -> Vec<Block> {
     // A free row has index 0. Nobody is there, but who is looked for with an
     // interface unknown, which is 0, too, shall find what holds elsewhere.
     let mut free = Block::default();
@@ -112,7 +121,7 @@ fn fill(
     buckets
 }
 
-fn put(bucket: &mut Block, row: usize, interface: u32, vectors: [u32; 3]) {
+fn put(bucket: &mut Block, row: usize, interface: u32, vectors: ByWay<u32>) {
     bucket.set_half(row * ROW, interface);
     for (way, vector) in vectors.into_iter().enumerate() {
         bucket.set_half(row * ROW + 1 + way, vector);

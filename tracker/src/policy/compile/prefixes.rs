@@ -15,7 +15,7 @@ use super::{
 use crate::policy::model::{Addresses, Policy, Rule};
 
 /// Bits in front of the address in a [`PrefixKey`].
-const FAMILY_BITS: u32 = 32;
+pub const FAMILY_BITS: u32 = 32;
 
 /// The entries of the trie, in order; those of both families' empty prefixes are
 /// always there. An entry that would tell what the one around it tells is not.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use tracker_common::abi::{Block, CHUNK_RULES, MAX_CHUNKS};
 
-use super::{Full, MAX_BLOCKS};
+use super::Full;
 
 /// Rules of one word of a chunk.
 const WORD: usize = u64::BITS as usize;
@@ -26,8 +26,10 @@ const EMPTY: u32 = 0;
 /// Blocks, and where the chunks and vectors are that are in them already.
 pub struct Store {
     blocks: Vec<Block>,
+    /// How many blocks there may be.
+    limit: usize,
     chunks: Vec<Chunk>,
-    identities: HashMap<Block, u32>,
+    identities: HashMap<[u64; 8], u32>,
     vectors: HashMap<Rules, u32>,
     tables: HashMap<Vec<u32>, u32>,
     every: Rules,
@@ -41,18 +43,20 @@ struct Chunk {
 }
 
 impl Store {
-    /// Has the first `blocks` blocks blank, for others to fill, and vectors of
-    /// `rules` rules, 1 to [`tracker_common::abi::MAX_RULES`].
-    pub fn new(blocks: usize, rules: usize) -> Self {
+    /// Has the first `blocks` blocks blank, for others to fill, at most `limit` of them
+    /// in all, and vectors of `rules` rules, 1 to
+    /// [`tracker_common::abi::MAX_RULES`].
+    pub fn new(blocks: usize, rules: usize, limit: usize) -> Self {
         let count = rules.div_ceil(CHUNK).min(MAX_CHUNKS as usize);
         let none = Rules(vec![EMPTY; count].into());
         let mut store = Self {
             blocks: vec![Block::default(); blocks],
+            limit,
             chunks: vec![Chunk {
                 bits: Block::default(),
                 at: None,
             }],
-            identities: HashMap::from([(Block::default(), EMPTY)]),
+            identities: HashMap::from([(Block::default().words, EMPTY)]),
             vectors: HashMap::new(),
             tables: HashMap::new(),
             every: none.clone(),
@@ -106,7 +110,7 @@ impl Store {
     pub fn push(&mut self, blocks: impl IntoIterator<Item = Block>) -> Result<u32, Full> {
         let first = self.blocks.len();
         self.blocks.extend(blocks);
-        if self.blocks.len() > MAX_BLOCKS {
+        if self.blocks.len() > self.limit {
             return Err(Full);
         }
         u32::try_from(first).map_err(|_| Full)
@@ -140,7 +144,7 @@ impl Store {
     }
 
     fn identity(&mut self, bits: &Block) -> u32 {
-        if let Some(&identity) = self.identities.get(bits) {
+        if let Some(&identity) = self.identities.get(&bits.words) {
             return identity;
         }
         // Fewer than vectors times chunks, and the blocks are full long before that
@@ -150,7 +154,7 @@ impl Store {
             bits: *bits,
             at: None,
         });
-        self.identities.insert(*bits, identity);
+        self.identities.insert(bits.words, identity);
         identity
     }
 }
