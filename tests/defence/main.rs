@@ -5,6 +5,7 @@ mod ban;
 mod configuration;
 mod counters;
 mod flood_events;
+mod kernel;
 mod listeners;
 
 use std::{fs, net::SocketAddr, path::Path};

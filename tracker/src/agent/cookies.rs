@@ -15,13 +15,13 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use tracker_common::{
-    abi::{CookieMode, Gauge, Hook},
+    abi::{AtLimit, CookieMode, Gauge, Hook},
     defence::Adaptive,
     reason::Reason,
 };
 
 use super::{
-    flight::{Cookies, Flight, ns},
+    flight::{Cookies, Flight, Hits, ns},
     listeners,
     live::LiveOwner,
     posture,
@@ -29,7 +29,7 @@ use super::{
     trouble::Trouble,
 };
 use crate::{
-    config::{Config, OLDEST_COOKIE},
+    config::{Config, Defence, OLDEST_COOKIE},
     datapath::{CookieNote, HostTcp, Managed, Pinned, hidden_tags},
 };
 
@@ -46,6 +46,7 @@ pub struct Controller {
     sysctls: Custody,
     adaptive: Adaptive,
     flight: Flight,
+    hits: Hits,
     /// Until this moment cookies of an earlier agent count as in flight, ns.
     aged_ns: u64,
     /// Until this moment the kernel may take them, ns.
@@ -98,6 +99,7 @@ impl Controller {
                 ..Adaptive::new(defence.cookies_on, defence.cookies_off)
             },
             flight: Flight::new(now_ns, count(pinned)?),
+            hits: Hits::new(turned_away(pinned)?),
             aged_ns: after(defence.cookie_age),
             refused_ns: after(OLDEST_COOKIE),
             note: CookieNote {
@@ -219,6 +221,7 @@ impl Controller {
     fn step(&mut self, event_ns: Option<u64>) -> Result<Duration> {
         let now_ns = Pinned::now_ns()?;
         self.flight.note(now_ns, count(&self.pinned)?);
+        self.hits.note(now_ns, turned_away(&self.pinned)?);
         let half_open = self.pinned.gauges()?[Gauge::HalfOpen as usize];
         let in_flight = self.in_flight(now_ns);
         let limit = self.config.half_open_limit;
@@ -233,13 +236,24 @@ impl Controller {
             && self.obstacle.is_none()
             && self.sysctls.cookies_can_be_had(self.live.facts().host);
         let (answer, always) = wishes(&self.config, pressed);
+        let Defence {
+            at_limit,
+            listener_limit,
+            source_limit,
+            cookie_age,
+            ..
+        } = self.config.defence;
+        let at_limits = at_limit != AtLimit::Drop && self.hits.within(now_ns, cookie_age);
         let wish = Wish {
             answer: can && answer,
-            ready: can && (answer || always),
+            ready: can && (answer || always || at_limits),
         };
         let reach = [half_open, in_flight];
         self.fulfil(wish, slow, now_ns, event_ns, reach)?;
-        let near = half_open.saturating_mul(2) >= self.adaptive.on_level(limit).into();
+        // The programs wake nobody at the limit of a listener or a source.
+        let single = at_limit != AtLimit::Drop && listener_limit | source_limit != 0;
+        let near = half_open.saturating_mul(2) >= self.adaptive.on_level(limit).into()
+            || single && half_open > 0;
         Ok(if wish.ready || near { BUSY } else { IDLE })
     }
 
@@ -380,7 +394,8 @@ impl Controller {
 struct Wish {
     /// SYNs are answered.
     answer: bool,
-    /// The kernel is ready for it; single listeners may be answered for.
+    /// The kernel is ready for it; single listeners may be answered for, and SYNs
+    /// that find a limit reached.
     ready: bool,
 }
 
@@ -426,6 +441,19 @@ fn count(pinned: &Pinned) -> Result<Cookies> {
     Ok(Cookies {
         sent: packets(Reason::CookieSent)?,
         returned: packets(Reason::CookieReturned)? + packets(Reason::CookieUntracked)?,
+    })
+}
+
+/// SYNs that passed at a limit since the maps were made, for want of a cookie.
+fn turned_away(pinned: &Pinned) -> Result<u64> {
+    let limits = [
+        Reason::HalfOpenLimit,
+        Reason::ListenerLimit,
+        Reason::SourceLimit,
+    ];
+    limits.into_iter().try_fold(0_u64, |total, reason| {
+        let count = pinned.reason(reason, Hook::Ingress)?;
+        Ok(total.wrapping_add(count.packets))
     })
 }
 

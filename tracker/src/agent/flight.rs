@@ -79,6 +79,38 @@ impl Flight {
     }
 }
 
+/// SYNs that found a limit reached and got no cookie, since the maps were made.
+#[derive(Clone, Copy, Debug)]
+pub struct Hits {
+    total: u64,
+    /// When one was last seen to have come, ns of `CLOCK_MONOTONIC`.
+    last_ns: Option<u64>,
+}
+
+impl Hits {
+    /// Begins to count at `total`.
+    pub const fn new(total: u64) -> Self {
+        Self {
+            total,
+            last_ns: None,
+        }
+    }
+
+    /// Takes note of the count at `now_ns`.
+    pub const fn note(&mut self, now_ns: u64, total: u64) {
+        if total != self.total {
+            self.last_ns = Some(now_ns);
+        }
+        self.total = total;
+    }
+
+    /// Whether one came within `age` before `now_ns`.
+    pub fn within(&self, now_ns: u64, age: Duration) -> bool {
+        self.last_ns
+            .is_some_and(|at| now_ns.saturating_sub(at) < ns(age))
+    }
+}
+
 /// A duration in nanoseconds.
 pub fn ns(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
@@ -114,6 +146,17 @@ mod tests {
         assert_eq!(flight.in_flight(90 * SECOND, age), 0);
         assert!(flight.sent_within(90 * SECOND, Duration::from_secs(31)));
         assert!(!flight.sent_within(90 * SECOND, Duration::from_secs(30)));
+    }
+
+    #[test]
+    fn a_limit_was_hit_if_somebody_was_turned_away_since() {
+        let age = Duration::from_secs(3);
+        let mut hits = Hits::new(7);
+        hits.note(SECOND, 7);
+        assert!(!hits.within(SECOND, age));
+        hits.note(2 * SECOND, 9);
+        hits.note(4 * SECOND, 9);
+        assert!(hits.within(4 * SECOND, age) && !hits.within(5 * SECOND, age));
     }
 
     #[test]

@@ -66,6 +66,15 @@ fn answers_at_limits(defence: &Defence, host: HostTcp) -> bool {
         && (host.syncookies == 2 || single || !defence.manage_sysctls)
 }
 
+/// Whether the kernel may send a cookie of its own for a SYN that passes at a limit,
+/// where the tracker sends none: its ACK is then of no flow, and no stray.
+fn kernel_answers_at_limits(config: &Config, host: HostTcp) -> bool {
+    config.mode == Mode::Enforce
+        && config.role == Role::Host
+        && config.defence.at_limit != AtLimit::Drop
+        && host.syncookies != 0
+}
+
 /// [`Live::defence`].
 pub fn bits(config: &Config, facts: Facts) -> u8 {
     let Facts {
@@ -78,11 +87,12 @@ pub fn bits(config: &Config, facts: Facts) -> u8 {
     let cookies = may_answer(config);
     let sends = cookies && !hindered;
     let at_limits = sends && answers_at_limits(&config.defence, host);
+    let kernels = !sends && kernel_answers_at_limits(config, host);
     [
         (defence_flags::ANSWER, sends && answering),
-        (defence_flags::CHECK, checking || at_limits),
+        (defence_flags::CHECK, checking || at_limits || kernels),
         (defence_flags::OPTIONS, cookies && host.timestamps == 2),
-        (defence_flags::LEARN, cookies),
+        (defence_flags::LEARN, cookies || kernels),
         (defence_flags::AT_LIMIT, sends && host.syncookies != 0),
         (defence_flags::BANS, bans),
         (defence_flags::FULL_DROPS, config.defence.full_drops),
@@ -193,6 +203,7 @@ pub mod tests {
         let mut never = enforcing();
         never.defence.cookies = CookieMode::Never;
         never.defence.full_drops = true;
+        never.defence.at_limit = AtLimit::Drop;
         assert_eq!(bits(&never, on), BANS | FULL_DROPS);
         never.defence.listeners.push(ListenerRule {
             address: "192.0.2.1".parse().unwrap(),
@@ -221,6 +232,31 @@ pub mod tests {
         let mut config = enforcing();
         config.defence.manage_sysctls = false;
         assert_eq!(bits(&config, kernel(1)) & CHECK, CHECK);
+    }
+
+    /// The kernel has cookies of its own, whoever sends none.
+    #[test]
+    fn who_sends_none_takes_the_kernels_for_what_they_are() {
+        let mut never = enforcing();
+        never.defence.cookies = CookieMode::Never;
+        assert_eq!(bits(&never, QUIET), CHECK | LEARN);
+        let host = HostTcp {
+            syncookies: 0,
+            ..HOST
+        };
+        assert_eq!(bits(&never, Facts { host, ..QUIET }), 0);
+        let gateway = Config {
+            role: Role::Gateway,
+            ..never.clone()
+        };
+        assert_eq!(bits(&gateway, QUIET), 0);
+        let observing = Config {
+            mode: Mode::Observe,
+            ..never.clone()
+        };
+        assert_eq!(bits(&observing, QUIET), 0);
+        never.defence.at_limit = AtLimit::EvictOldest;
+        assert_eq!(bits(&never, QUIET), CHECK | LEARN);
     }
 
     #[test]
