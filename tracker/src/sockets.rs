@@ -1,25 +1,18 @@
-//! The TCP sockets of this network namespace that accept connections, as the
-//! kernel tells them (sock_diag(7)).
+//! The TCP sockets of this network namespace, as the kernel tells them
+//! (sock_diag(7)).
 
-use std::{
-    io,
-    net::{IpAddr, Ipv6Addr},
-};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use anyhow::{Context as _, Result, bail};
-use netlink_packet_core::{
-    NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
-};
 use netlink_packet_sock_diag::{
     SockDiagMessage,
     constants::{AF_INET, AF_INET6, IPPROTO_TCP},
     inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags, nlas::Nla},
 };
-use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_SOCK_DIAG};
+use netlink_sys::protocols::NETLINK_SOCK_DIAG;
+use tracker_common::tcp::State;
 
-/// Octets of one reply, at most: the kernel fills 32 KiB (`netlink_dump` in
-/// net/netlink/af_netlink.c).
-const REPLY: usize = 1 << 16;
+use crate::netlink::Netlink;
 
 /// A socket that accepts connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,83 +33,100 @@ pub struct Listening {
     pub backlog: u32,
 }
 
-/// All of them, in no particular order. A socket that opens or closes meanwhile
-/// may be there or not.
+/// A socket of a connection whose handshake is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connected {
+    /// This machine's address and port. IPv4 addresses in IPv6 sockets are IPv4
+    /// addresses here.
+    pub local: SocketAddr,
+    /// The other end's.
+    pub remote: SocketAddr,
+    /// Its state.
+    pub state: State,
+}
+
+/// The sockets that accept connections, in no particular order. A socket that
+/// opens or closes meanwhile may be there or not.
 ///
 /// # Errors
 ///
 /// The kernel does not tell.
 pub fn listening() -> Result<Vec<Listening>> {
     let mut found = Vec::new();
-    for (family, name) in [(AF_INET, "IPv4"), (AF_INET6, "IPv6")] {
-        dump(family, &mut found).with_context(|| {
-            format!("cannot ask the kernel for the {name} sockets that listen (sock_diag)")
-        })?;
-    }
+    dump(StateFlags::LISTEN, |response| found.push(socket(response)))
+        .context("cannot ask the kernel for the sockets that listen (sock_diag)")?;
     Ok(found)
 }
 
-fn dump(family: u8, found: &mut Vec<Listening>) -> Result<()> {
-    let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
-    socket.bind_auto()?;
-    socket.connect(&SocketAddr::new(0, 0))?;
-    socket.send(&request(family), 0)?;
-    let mut reply = Vec::with_capacity(REPLY);
-    loop {
-        reply.clear();
-        socket.recv(&mut reply, 0)?;
-        if read(&reply, found)? {
-            return Ok(());
-        }
-    }
+/// The sockets of connections whose handshake is over and which have not come to
+/// TIME_WAIT, likewise.
+///
+/// # Errors
+///
+/// The kernel does not tell.
+pub fn connected() -> Result<Vec<Connected>> {
+    let states = StateFlags::ESTABLISHED
+        | StateFlags::FIN_WAIT1
+        | StateFlags::FIN_WAIT2
+        | StateFlags::CLOSE_WAIT
+        | StateFlags::LAST_ACK
+        | StateFlags::CLOSING;
+    let mut found = Vec::new();
+    dump(states, |response| found.extend(connection(response)))
+        .context("cannot ask the kernel for the sockets of connections (sock_diag)")?;
+    Ok(found)
 }
 
-fn request(family: u8) -> Vec<u8> {
-    let mut header = NetlinkHeader::default();
-    header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-    let request = InetRequest {
+fn dump(states: StateFlags, mut each: impl FnMut(&InetResponse)) -> Result<()> {
+    let mut netlink = Netlink::open(NETLINK_SOCK_DIAG)?;
+    for family in [AF_INET, AF_INET6] {
+        netlink.dump(request(family, states.clone()), |message| {
+            let SockDiagMessage::InetResponse(response) = message else {
+                bail!("the kernel sent something else than a socket");
+            };
+            each(&response);
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+fn request(family: u8, states: StateFlags) -> SockDiagMessage {
+    SockDiagMessage::InetRequest(InetRequest {
         family,
         protocol: IPPROTO_TCP,
         extensions: ExtensionFlags::empty(),
-        states: StateFlags::LISTEN,
+        states,
         socket_id: if family == AF_INET {
             SocketId::new_v4()
         } else {
             SocketId::new_v6()
         },
-    };
-    let mut message = NetlinkMessage::new(header, SockDiagMessage::InetRequest(request).into());
-    message.finalize();
-    let mut octets = vec![0; message.buffer_len()];
-    message.serialize(&mut octets);
-    octets
+    })
 }
 
-/// Takes the sockets out of one reply; true after the last.
-fn read(reply: &[u8], found: &mut Vec<Listening>) -> Result<bool> {
-    let mut rest = reply;
-    while !rest.is_empty() {
-        let message = NetlinkMessage::<SockDiagMessage>::deserialize(rest)
-            .context("the reply is not what it should be")?;
-        match message.payload {
-            NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) => {
-                found.push(socket(&response));
-            }
-            NetlinkPayload::Done(_) => return Ok(true),
-            NetlinkPayload::Error(error) => return Err(error.to_io().into()),
-            NetlinkPayload::Overrun(_) => {
-                return Err(io::Error::from_raw_os_error(libc::ENOBUFS).into());
-            }
-            NetlinkPayload::Noop => {}
-            NetlinkPayload::InnerMessage(_) | _ => {
-                bail!("the kernel sent something else than a socket")
-            }
-        }
-        // Messages begin at multiples of four (`NLMSG_ALIGN`).
-        let length = (message.header.length as usize).next_multiple_of(4);
-        rest = rest.get(length.max(4)..).unwrap_or_default();
-    }
-    Ok(false)
+/// `None` in a state that was not asked for.
+fn connection(response: &InetResponse) -> Option<Connected> {
+    let id = &response.header.socket_id;
+    let end = |address: IpAddr, port| SocketAddr::new(address.to_canonical(), port);
+    Some(Connected {
+        local: end(id.source_address, id.source_port),
+        remote: end(id.destination_address, id.destination_port),
+        state: state(response.header.state)?,
+    })
+}
+
+/// The state of that number (include/net/tcp_states.h).
+const fn state(number: u8) -> Option<State> {
+    Some(match number {
+        1 => State::Established,
+        4 => State::FinWait1,
+        5 => State::FinWait2,
+        8 => State::CloseWait,
+        9 => State::LastAck,
+        11 => State::Closing,
+        _ => return None,
+    })
 }
 
 fn socket(response: &InetResponse) -> Listening {
@@ -168,10 +178,49 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_that_is_cut_off_is_an_error() {
-        let mut found = Vec::new();
-        let request = request(AF_INET);
-        assert!(read(&request[..request.len() - 1], &mut found).is_err());
-        assert!(found.is_empty());
+    fn both_ends_of_a_connection_are_found_with_their_states() {
+        for address in [
+            IpAddr::from(Ipv4Addr::LOCALHOST),
+            IpAddr::from(Ipv6Addr::LOCALHOST),
+        ] {
+            let listener = TcpListener::bind((address, 0)).unwrap();
+            let server = listener.local_addr().unwrap();
+            let stream = std::net::TcpStream::connect(server).unwrap();
+            let client = stream.local_addr().unwrap();
+            let (peer, _) = listener.accept().unwrap();
+            let found = connected().unwrap();
+            for (local, remote) in [(client, server), (server, client)] {
+                let expected = Connected {
+                    local,
+                    remote,
+                    state: State::Established,
+                };
+                assert!(found.contains(&expected), "{expected:?} in {found:?}");
+            }
+            stream.shutdown(std::net::Shutdown::Write).unwrap();
+            let closing = Connected {
+                local: server,
+                remote: client,
+                state: State::CloseWait,
+            };
+            let start = std::time::Instant::now();
+            while !connected().unwrap().contains(&closing) {
+                assert!(start.elapsed().as_secs() < 5, "never in CLOSE_WAIT");
+            }
+            drop(peer);
+        }
+    }
+
+    #[test]
+    fn an_ipv4_connection_of_an_ipv6_socket_is_one_of_ipv4() {
+        let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let stream = std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+        let (_accepted, _) = listener.accept().unwrap();
+        let found = connected().unwrap();
+        let own = found
+            .iter()
+            .find(|socket| socket.local.port() == port && socket.remote.is_ipv4());
+        assert_eq!(own.unwrap().remote, stream.local_addr().unwrap());
     }
 }

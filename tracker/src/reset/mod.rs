@@ -1,0 +1,1 @@
+//! RSTs that end a connection at both of its ends.
