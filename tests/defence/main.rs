@@ -1,5 +1,6 @@
 //! The defence against floods, as the agent runs it.
 
+mod adaptive;
 mod agent;
 mod ban;
 mod configuration;
