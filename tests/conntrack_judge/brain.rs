@@ -2,7 +2,7 @@
 //! come.
 
 use tracker_common::{
-    abi::{Flow, Live, Role, Zone},
+    abi::{Flow, Live, PROFILES, Role, Zone},
     parse,
     reason::{Class, Reason},
     tcp::{Segment, State, timeout},
@@ -72,7 +72,7 @@ impl Brain {
             ring_slots: 1,
             pickup: u8::from(loose),
             syn_ack_retries: u8::MAX,
-            timeouts: [NEVER; timeout::CLASSES],
+            timeouts: [[NEVER; 16]; PROFILES],
             ..Live::observing(timeout::Profile::Linux)
         };
         Self {

@@ -154,7 +154,7 @@ impl Beside {
         let admission = if restarts {
             Admission::Open(Opening::Answered)
         } else {
-            admit(&seen, false, live)
+            admit(&seen, false, false, live)
         };
         let opening = match admission {
             Admission::Leave(reason) => return Verdict { reason },

@@ -272,7 +272,7 @@ fn reason_of(frame: &[u8], origin: Origin) -> Reason {
     match parse::ethernet(frame, 0, &mut packet) {
         Err(reason) => reason,
         Ok(()) if packet.quoted != 0 => Reason::IcmpUnrelated,
-        Ok(()) => match admit(&packet.segment, origin.is_local(), &nothing_opens()) {
+        Ok(()) => match admit(&packet.segment, origin.is_local(), false, &nothing_opens()) {
             Admission::Open(opening) => {
                 let live = nothing_opens();
                 let (limit, _) = Limit::on(opening.reservation(&live), &live);

@@ -1,4 +1,4 @@
-//! Atomic addition that gives the old value.
+//! Atomic operations that give the old value.
 //!
 //! The BPF targets have the instruction (version 3 of the instruction set,
 //! kernel 5.12) but no compare-and-swap of every width, so rustc offers no
@@ -32,5 +32,40 @@ pub unsafe fn fetch_add(place: *mut u64, amount: u64) -> u64 {
         // SAFETY: the caller's promise.
         unsafe { core::sync::atomic::AtomicU64::from_ptr(place) }
             .fetch_add(amount, core::sync::atomic::Ordering::Relaxed)
+    }
+}
+
+/// Writes `new` to `*place` if it holds `old`; the value before.
+///
+/// # Safety
+///
+/// As of [`fetch_add`].
+#[inline(always)]
+pub unsafe fn compare_and_swap(place: *mut u64, old: u64, new: u64) -> u64 {
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut value = old;
+        // SAFETY: the caller's promise; the instruction compares with r0 and leaves
+        // what it found there.
+        unsafe {
+            core::arch::asm!(
+                "r0 = cmpxchg_64({place} + 0, r0, {new})",
+                inout("r0") value,
+                place = in(reg) place,
+                new = in(reg) new,
+                options(nostack),
+            );
+        }
+        value
+    }
+    // Only for lints, which see this crate on the host.
+    #[cfg(not(target_arch = "bpf"))]
+    {
+        use core::sync::atomic::Ordering::Relaxed;
+        // SAFETY: the caller's promise.
+        let place = unsafe { core::sync::atomic::AtomicU64::from_ptr(place) };
+        place
+            .compare_exchange(old, new, Relaxed, Relaxed)
+            .unwrap_or_else(|found| found)
     }
 }

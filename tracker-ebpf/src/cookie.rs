@@ -229,8 +229,9 @@ fn may_answer(packet: &Packet, listener: *mut Listener, live: &Live, now_ns: u64
 pub fn count_unreturned(packet: &Packet, listener: *mut Listener, now_ns: u64) {
     let trace = trace(packet, packet.segment.seq.minus(1));
     // SAFETY: an aligned word.
-    let is_expired = bucket(trace)
-        .is_some_and(|bucket| defence::is_expired(unsafe { bucket.read_volatile() }, trace, now_ns));
+    let is_expired = bucket(trace).is_some_and(|bucket| {
+        defence::is_expired(unsafe { bucket.read_volatile() }, trace, now_ns)
+    });
     // SAFETY: aligned words of a map value that every CPU changes atomically.
     unsafe {
         if is_expired {

@@ -30,6 +30,8 @@ pub enum Fate {
     Leave(Reason),
     /// It is a SYN of no flow, which may have to be answered with a cookie.
     Answer,
+    /// It has returned a cookie.
+    Return,
     /// It meets its flow.
     Meet,
 }
@@ -61,19 +63,22 @@ pub fn defend(scratch: &mut Scratch, live: &Live) -> Fate {
     if flags.has(Flags::SYN) || live.defence & defence_flags::CHECK == 0 {
         return Fate::Meet;
     }
-    take_back(scratch, live).map_or(Fate::Meet, Fate::Leave)
+    take_back(scratch, live)
 }
 
-/// Opens a flow for an ACK that returns a cookie; refuses one that returns none,
-/// where connections that are older than the tracker have had their time.
+/// Takes back the cookie that an ACK returns; refuses one that returns none, where
+/// connections that are older than the tracker have had their time.
 #[inline(always)]
-fn take_back(scratch: &mut Scratch, live: &Live) -> Option<Reason> {
-    let listener: *mut Listener = listeners::of(&scratch.packet, cookie::zone(scratch))?;
+fn take_back(scratch: &mut Scratch, live: &Live) -> Fate {
+    let zone = cookie::zone(scratch);
+    let Some(listener): Option<*mut Listener> = listeners::of(&scratch.packet, zone) else {
+        return Fate::Meet;
+    };
     // SAFETY: a map value of integers.
     let known = unsafe { *listener };
     if !cookie::is_returned(&scratch.packet, &mut scratch.headers) {
         cookie::count_unreturned(&scratch.packet, listener, scratch.event.time_ns);
-        return defence::unreturned(live);
+        return defence::unreturned(live).map_or(Fate::Meet, Fate::Leave);
     }
     // SAFETY: an aligned word that every CPU changes atomically.
     unsafe { fetch_add(&raw mut (*listener).valid, 1) };
@@ -82,6 +87,13 @@ fn take_back(scratch: &mut Scratch, live: &Live) -> Option<Reason> {
     let (syn, syn_ack) = defence::handshake(&scratch.packet.segment, &known, live, time);
     scratch.context.pending = syn;
     scratch.opener = syn_ack;
+    Fate::Return
+}
+
+/// Opens the flow of an ACK that has returned a cookie. Gives the reason with which it
+/// leaves; `None` if it is to meet that flow.
+#[inline(always)]
+pub fn open_returned(scratch: &mut Scratch, live: &Live) -> Option<Reason> {
     let from = Side::from_raw(scratch.from);
     let made = create(scratch, Opening::Cookie, from, false, live);
     if !matches!(made, Reason::CookieReturned) {

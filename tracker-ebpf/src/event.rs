@@ -15,6 +15,7 @@ pub fn copy_totals(event: &mut Event, flow: &Flow) {
     let [initiator, responder] = &flow.ends;
     event.flow = flow.id();
     event.flags = flow.flags;
+    event.rule = flow.rule;
     event.handshake_rtt = flow.handshake_rtt.0;
     event.packets = [initiator.packets(), responder.packets()];
     event.bytes = [initiator.bytes, responder.bytes];

@@ -5,7 +5,7 @@ use tracker_common::{
     tcp::CLOSED,
 };
 
-use crate::{event, gauge, maps::HALF_OPEN_RING, table, track::opening};
+use crate::{event, gauge, maps::HALF_OPEN_RING, rules, table, track::opening};
 
 /// Slots of the age ring that one packet looks at. An opening writes one slot and
 /// each is looked at once, so that more than one suffice to catch up.
@@ -69,7 +69,8 @@ fn remove(event: &mut Event, family: Family, generation: u32) -> bool {
     unsafe { table::unlock(flow) };
     table::delete_retired(family, &event.key);
     let initiator_high = event.flags & flow_flags::INITIATOR_HIGH != 0;
-    gauge::release(released, &event.key, family, initiator_high);
+    gauge::release(released, &event.key, family, initiator_high, event.rule);
+    rules::ended(event);
     event::describe(event, EventKind::Ended, Cause::Evicted as u8, seq);
     event::states(event, before, CLOSED);
     event::send(event, opening(before));

@@ -2,7 +2,7 @@
 
 use tracker_common::abi::{Family, Gauge, Key, held};
 
-use crate::{atomic::fetch_add, maps::GAUGES, shares};
+use crate::{atomic::fetch_add, maps::GAUGES, rules, shares};
 
 /// Adds `amount` modulo 2^64; the value before.
 #[inline(never)]
@@ -72,9 +72,12 @@ pub fn reserve(reservation: u16, limit: u32) -> Option<u64> {
 }
 
 /// Gives back what [`reserve`] took, and the shares of the flow with that key
-/// if it has any ([`held::SHARED`]).
+/// if it has any ([`held::SHARED`], and [`held::RULED`] of the rule of that number).
 #[inline(never)]
-pub fn release(released: u16, key: &Key, family: Family, initiator_high: bool) {
+pub fn release(released: u16, key: &Key, family: Family, initiator_high: bool, rule: u16) {
+    if released & held::RULED != 0 {
+        rules::give_back(released, key, family, initiator_high, rule);
+    }
     if released & (held::HALF_OPEN | held::PICKUP) != 0 {
         give_back(of(released));
     }

@@ -4,14 +4,15 @@
 //! real ones at load.
 
 use aya_ebpf::{
-    btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf},
+    btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf},
     macros::btf_map,
 };
 use tracker_common::{
     abi::{
-        Ban, CANDIDATES as CANDIDATE_SLOTS, Candidate, Event, Flow, FlowId, Gauge, GaugeCell,
-        History, Interface, KeyV4, KeyV6, Listener, Live, PendingSyn, Place, ReapControl,
-        ReasonCount, Refusal, RingSlot, ZoneKey,
+        Ban, Block, CANDIDATES as CANDIDATE_SLOTS, Candidate, Denial, Event, Flow, FlowId, Gauge,
+        GaugeCell, History, Interface, Key, KeyV4, KeyV6, Listener, Live, POLICY_SLOTS, PendingSyn,
+        Place, PrefixVectors, RULE_PAGES, RULES_PER_PAGE, ReapControl, ReasonCount, Refusal,
+        RingSlot, RuleCount, RuleState, SEEDS as SEED_SLOTS, Seed, ZoneKey,
     },
     reason::Reason,
 };
@@ -75,9 +76,10 @@ pub static INTERFACES: HashMap<u32, Interface, 1024, { NO_PREALLOC }> = HashMap:
 #[btf_map]
 pub static CANDIDATES: Array<Candidate, { CANDIDATE_SLOTS as usize }> = Array::new();
 
-/// The request and its answer. Written by whoever asks, then by the reaper.
+/// The request and its answer, of the reaper and of the seeder. Written by whoever
+/// asks, then by the program.
 #[btf_map]
-pub static REAP: Array<ReapControl, 1> = Array::new();
+pub static REAP: Array<ReapControl, 2> = Array::new();
 
 /// Nanoseconds that stand for the clock when `TEST_CLOCK_ON` is set. Written
 /// by tests.
@@ -128,3 +130,50 @@ pub static BANS: LpmTrie<[u32; 6], Ban, 65_536, { NO_PREALLOC }> = LpmTrie::new(
 /// Working memory, by hook. Written by both hooks.
 #[btf_map]
 pub static SCRATCH: PerCpuArray<Scratch, 2> = PerCpuArray::new();
+
+/// A compiled policy, see `abi::policy`.
+pub type Policy = Array<Block, 1, { aya_ebpf::bindings::BPF_F_INNER_MAP as usize }>;
+
+/// Its prefixes. Keys are `PrefixKey`s.
+pub type PolicyPrefixes = LpmTrie<[u32; 5], PrefixVectors, 131_072, { NO_PREALLOC }>;
+
+/// Policies. Written by the agent, each as a whole before `Live::policy_slot` names
+/// it.
+#[btf_map]
+pub static POLICIES: ArrayOfMaps<Policy, { POLICY_SLOTS as usize }> = ArrayOfMaps::new();
+
+/// As above.
+#[btf_map]
+pub static PREFIXES: ArrayOfMaps<PolicyPrefixes, { POLICY_SLOTS as usize }> = ArrayOfMaps::new();
+
+/// What rules have decided, in pages that the agent puts in. Written by all programs.
+#[btf_map]
+pub static RULE_COUNTS: ArrayOfMaps<
+    PerCpuArray<RuleCount, { RULES_PER_PAGE as usize }>,
+    { RULE_PAGES as usize },
+> = ArrayOfMaps::new();
+
+/// Limits of rules, likewise. Written by all programs, atomically.
+#[btf_map]
+pub static RULE_STATES: ArrayOfMaps<
+    Array<RuleState, { RULES_PER_PAGE as usize }>,
+    { RULE_PAGES as usize },
+> = ArrayOfMaps::new();
+
+/// Flows by rule and source prefix. As `SHARES`.
+#[btf_map]
+pub static RULE_SHARES: HashMap<Place, u64, 65_536, { NO_PREALLOC }> = HashMap::new();
+
+/// When the next flow of a rule and source prefix is due, coarse ns. Written by both
+/// hooks; forgets who was asked for longest ago.
+#[btf_map]
+pub static RULE_RATES: LruHashMap<Place, u64, 16_384> = LruHashMap::new();
+
+/// The last refusal of a connection that has no flow. Written by both hooks; forgets
+/// what was written longest ago.
+#[btf_map]
+pub static DENIALS: LruHashMap<Key, Denial, 4096> = LruHashMap::new();
+
+/// Connections that are to become flows. Written by the agent, then by the seeder.
+#[btf_map]
+pub static SEEDS: Array<Seed, { SEED_SLOTS as usize }> = Array::new();

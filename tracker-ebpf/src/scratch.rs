@@ -5,10 +5,11 @@ use tracker_common::{
     abi::{Event, Hook},
     defence::Answer,
     parse::Packet,
+    policy::{Found, Subject},
     tcp::{Context, Outcome, Segment},
 };
 
-use crate::{cookie::Headers, maps::SCRATCH, memory::Drafts};
+use crate::{cookie::Headers, maps::SCRATCH, memory::Drafts, policy::Route};
 
 /// What a run needs in memory.
 #[repr(C)]
@@ -34,6 +35,14 @@ pub struct Scratch {
     /// The segment that opens a flow: the packet's own, or the SYN-ACK that an ACK
     /// tells of which returned a cookie.
     pub opener: Segment,
+    /// The connection that the policy is asked about.
+    pub subject: Subject,
+    /// The rule that decides about it.
+    pub found: Found,
+    /// What the kernel's routes are asked.
+    pub route: Route,
+    /// When the next refusal may be kept, coarse ns.
+    pub kept_due_ns: u64,
     /// The tag of the key.
     pub tag: u32,
     /// [`tracker_common::abi::Side`] that sent it, as a number. Here, as the
@@ -46,6 +55,13 @@ pub struct Scratch {
     pub restarts: u8,
     /// 1: it returned a cookie.
     pub returned: u8,
+    /// [`tracker_common::reason::Reason`] with which the policy refuses it, 0: it does
+    /// not.
+    pub refused: u8,
+    /// 1: the policy in force has been asked about its flow.
+    pub asked: u8,
+    /// Zero.
+    pub reserved: [u8; 2],
 }
 
 /// This CPU's, for runs of `hook`.

@@ -9,10 +9,11 @@ use tracker_common::{
         RingSlot, Side, Zone, ZoneKey, flow_flags, held, interface_flags,
     },
     parse::Packet,
+    policy::unrelated,
     reason::Reason,
     tcp::{
-        Admission, Admitted, Bits, CLOSED, Context, Flags, Limit, Opening, Outcome, State, admit, full,
-        in_flight, is_plain, meet, open, pass,
+        Admission, Admitted, Bits, CLOSED, Context, Flags, Limit, Opening, Outcome, State, admit,
+        full, in_flight, is_plain, meet, open, pass,
     },
     time::{Micros, Tick},
 };
@@ -20,7 +21,7 @@ use tracker_common::{
 use crate::{
     clock, event, evict, gauge, globals, interfaces,
     maps::{GENERATION, HALF_OPEN_RING, LIVE, ZONES},
-    memory,
+    memory, policy, rules,
     scratch::Scratch,
     shares, sockets, table,
 };
@@ -79,9 +80,14 @@ pub fn pass_by(scratch: &mut Scratch, seen: &Seen) -> Option<Reason> {
         tag,
         from,
         returned,
+        refused,
+        asked,
+        local,
         ..
     } = scratch;
     *returned = 0;
+    *refused = 0;
+    *asked = 0;
     let family = packet.family();
     let (key, side) = packet.key(zone_of(packet, seen));
     *from = side as u8;
@@ -91,7 +97,7 @@ pub fn pass_by(scratch: &mut Scratch, seen: &Seen) -> Option<Reason> {
     event.time_ns = clock::coarse_ns();
     *tag = event.key.tag(family);
     if packet.quoted != 0 {
-        return Some(relate(packet, &event.key, side, *tag));
+        return Some(relate(packet, &event.key, side, *tag, *local != 0, live));
     }
     *context = Context {
         now: Tick::from_ns(event.time_ns),
@@ -139,12 +145,21 @@ fn passes(
     passes
 }
 
+/// What became of a packet that was to meet its flow.
+pub enum Met {
+    /// It leaves with this reason.
+    Leaves(Reason),
+    /// There is no flow, or it is over.
+    Nobody,
+    /// Another policy than the one in force has judged its flow.
+    Stale,
+}
+
 /// Lets the packet in `scratch`, which [`pass_by`] has prepared, act on its flow.
-/// Gives its reason; `None` if there is no flow, or it is over.
 #[inline(always)]
-pub fn track(scratch: &mut Scratch) -> Option<Reason> {
+pub fn track(scratch: &mut Scratch) -> Met {
     let Some(live) = LIVE.get(0) else {
-        return Some(Reason::NotConfigured);
+        return Met::Leaves(Reason::NotConfigured);
     };
     let Scratch {
         packet,
@@ -154,6 +169,7 @@ pub fn track(scratch: &mut Scratch) -> Option<Reason> {
         tag,
         from,
         restarts,
+        asked,
         ..
     } = scratch;
     *restarts = 0;
@@ -161,12 +177,17 @@ pub fn track(scratch: &mut Scratch) -> Option<Reason> {
         context.micros = clock::exact();
     }
     let flow = match acquire(packet, event, context, *tag) {
-        Acquired::Contended => return Some(Reason::Contended),
-        Acquired::Absent => return None,
+        Acquired::Contended => return Met::Leaves(Reason::Contended),
+        Acquired::Absent => return Met::Nobody,
         Acquired::Locked(flow) => flow,
     };
     // SAFETY: under the lock this program is the only one that writes.
     let inside = unsafe { &mut *flow };
+    if inside.is_stale(context.policy) != 0 && *asked == 0 {
+        // SAFETY: `acquire` locked it.
+        unsafe { table::unlock(flow) };
+        return Met::Stale;
+    }
     let sender = inside.index_of(Side::from_raw(*from));
     meet(inside, &packet.segment, sender, context, live, outcome);
     if outcome.replace == 0 {
@@ -176,15 +197,70 @@ pub fn track(scratch: &mut Scratch) -> Option<Reason> {
         }
         // SAFETY: `acquire` locked it.
         unsafe { table::unlock(flow) };
-        return Some(Reason::known(follow_up(scratch)));
+        return Met::Leaves(Reason::known(follow_up(scratch)));
     }
     event::copy_totals(event, inside);
+    // A connection that begins anew keeps the rule of the one before.
+    context.admitted.rule = inside.rule;
+    context.admitted.profile = inside.profile() as u8;
     let seq = inside.next_event();
     let released = inside.retire();
     // SAFETY: `acquire` locked it.
     unsafe { table::unlock(flow) };
-    bury(scratch, released, seq);
-    None
+    bury(scratch, released, seq, Cause::Replaced);
+    Met::Nobody
+}
+
+/// Writes into the flow of the packet in `scratch` what the policy in force says of
+/// it ([`crate::policy::judge_again`]), or ends it. Gives the packet's reason if it
+/// has ended.
+#[inline(always)]
+pub fn rejudge(scratch: &mut Scratch, revoked: bool) -> Option<Reason> {
+    let Scratch {
+        packet,
+        event,
+        context,
+        outcome,
+        tag,
+        asked,
+        ..
+    } = scratch;
+    *asked = 1;
+    let flow = table::find(packet.family(), &event.key)?;
+    // SAFETY: `flow` comes from `find` and is unlocked on every way out.
+    unsafe { table::lock(flow) };
+    // SAFETY: under the lock this program is the only one that writes.
+    let inside = unsafe { &mut *flow };
+    if inside.tag != *tag {
+        // SAFETY: locked above.
+        unsafe { table::unlock(flow) };
+        return None;
+    }
+    event::copy_totals(event, inside);
+    let moved = inside.rule != context.admitted.rule;
+    inside.rule = context.admitted.rule;
+    inside.judged(context.policy, context.admitted.profile);
+    outcome.before = inside.bits();
+    if !revoked {
+        // What it held of another rule's counts goes back; that it counts to this one
+        // is left to its successors.
+        let mut released = 0;
+        if moved {
+            released = inside.flags & held::RULED;
+            inside.flags &= !released;
+        }
+        // SAFETY: locked above.
+        unsafe { table::unlock(flow) };
+        let high = event.flags & flow_flags::INITIATOR_HIGH != 0;
+        gauge::release(released, &event.key, packet.family(), high, event.rule);
+        return None;
+    }
+    let seq = inside.next_event();
+    let released = inside.retire();
+    // SAFETY: locked above.
+    unsafe { table::unlock(flow) };
+    bury(scratch, released, seq, Cause::Revoked);
+    Some(Reason::PolicyRevoked)
 }
 
 /// What the brain asked for when the packet met its flow: gives back, reports,
@@ -206,7 +282,13 @@ fn follow_up(scratch: &mut Scratch) -> u8 {
     if outcome.released != 0 {
         // Only what moves a flow frees its shares, so the event tells who opened.
         let high = event.flags & flow_flags::INITIATOR_HIGH != 0;
-        gauge::release(outcome.released, &event.key, packet.family(), high);
+        gauge::release(
+            outcome.released,
+            &event.key,
+            packet.family(),
+            high,
+            event.rule,
+        );
     }
     if outcome.event != 0 {
         report(event, outcome);
@@ -230,7 +312,7 @@ fn follow_up(scratch: &mut Scratch) -> u8 {
 
 /// Removes the flow that the packet has ended, and prepares for another one.
 #[inline(never)]
-fn bury(scratch: &mut Scratch, released: u16, seq: u8) {
+fn bury(scratch: &mut Scratch, released: u16, seq: u8, cause: Cause) {
     let Scratch {
         packet,
         event,
@@ -240,10 +322,11 @@ fn bury(scratch: &mut Scratch, released: u16, seq: u8) {
         ..
     } = scratch;
     let family = packet.family();
-    event::describe(event, EventKind::Ended, Cause::Replaced as u8, seq);
+    event::describe(event, EventKind::Ended, cause as u8, seq);
     table::delete_retired(family, &event.key);
     let high = event.flags & flow_flags::INITIATOR_HIGH != 0;
-    gauge::release(released, &event.key, family, high);
+    gauge::release(released, &event.key, family, high, event.rule);
+    rules::ended(event);
     event::states(event, outcome.before, CLOSED);
     event::send(event, opening(outcome.before));
     context.replaced = 1;
@@ -260,7 +343,8 @@ pub fn begin(scratch: &mut Scratch, seen: &Seen) -> Reason {
     let admission = if scratch.restarts != 0 {
         Admission::Open(Opening::Answered)
     } else {
-        admit(&scratch.packet.segment, scratch.local != 0, live)
+        let asked = scratch.context.admitted.rule != 0;
+        admit(&scratch.packet.segment, scratch.local != 0, asked, live)
     };
     match admission {
         Admission::Open(opening) => {
@@ -272,7 +356,12 @@ pub fn begin(scratch: &mut Scratch, seen: &Seen) -> Reason {
                 Opening::Answered => (from.other(), false),
                 Opening::Pickup => initiator_of(&scratch.packet, seen, from),
             };
-            create(scratch, opening, initiator, guessed, live)
+            let reason = create(scratch, opening, initiator, guessed, live);
+            if scratch.refused != 0 {
+                Reason::known(scratch.refused)
+            } else {
+                reason
+            }
         }
         Admission::Leave(reason) => reason,
     }
@@ -291,9 +380,9 @@ fn path_of(packet: &Packet, seen: &Seen) -> Path {
 /// Finds the flow that an ICMP error is about. It moves nothing (RFC 5927
 /// section 6), so the flow is only read, and without its lock.
 #[inline(always)]
-fn relate(packet: &Packet, key: &Key, side: Side, tag: u32) -> Reason {
+fn relate(packet: &Packet, key: &Key, side: Side, tag: u32, ours: bool, live: &Live) -> Reason {
     let Some(flow) = table::find(packet.family(), key) else {
-        return Reason::IcmpUnrelated;
+        return unrelated(policy::flags(live), ours);
     };
     // SAFETY: a map value of integers, which any bits are.
     let flow = unsafe { &*flow.cast_const() };
@@ -366,10 +455,11 @@ pub fn create(
     let high = matches!(initiator, Side::High);
     let reservation = opening.reservation(live);
     if let Some(limit) = reserve(reservation, event, evicted, family, high, live) {
+        give_up(0, context, event, family, high);
         return limit.reason(live);
     }
     if let Err(reason) = table::insert_blank(family, &event.key) {
-        gauge::release(reservation, &event.key, family, high);
+        give_up(reservation, context, event, family, high);
         return if reason == Reason::TableFull {
             full(live)
         } else {
@@ -378,7 +468,7 @@ pub fn create(
     }
     let generation = next_generation();
     let Some(flow) = table::find(family, &event.key) else {
-        gauge::release(reservation, &event.key, family, high);
+        give_up(reservation, context, event, family, high);
         return Reason::Contended;
     };
     // SAFETY: `flow` comes from `find` and is unlocked on every way out.
@@ -389,7 +479,7 @@ pub fn create(
         // Ours was removed and somebody else's is there.
         // SAFETY: locked above.
         unsafe { table::unlock(flow) };
-        gauge::release(reservation, &event.key, family, high);
+        give_up(reservation, context, event, family, high);
         return Reason::Contended;
     }
     // The ACK that returns a cookie stands for the SYN-ACK before it.
@@ -406,6 +496,14 @@ pub fn create(
     }
     report(event, outcome);
     outcome.reason
+}
+
+/// Gives back what a flow was to hold that does not come to be.
+#[inline(always)]
+fn give_up(reservation: u16, context: &Context, event: &Event, family: Family, high: bool) {
+    let Admitted { rule, flags, .. } = context.admitted;
+    let released = reservation | flags & held::RULED;
+    gauge::release(released, &event.key, family, high, rule);
 }
 
 /// Takes what a flow that is to be must hold; gives the limit that it would
@@ -439,6 +537,7 @@ fn reserve(
         &event.key,
         family,
         initiator_high,
+        0,
     );
     Some(exceeded)
 }
@@ -446,7 +545,7 @@ fn reserve(
 /// The side that opened a connection met in mid-life, and whether that is a
 /// guess: not the one that listens, else the one with the higher port.
 #[inline(always)]
-fn initiator_of(packet: &Packet, seen: &Seen, from: Side) -> (Side, bool) {
+pub fn initiator_of(packet: &Packet, seen: &Seen, from: Side) -> (Side, bool) {
     let inbound = matches!(seen.hook, Hook::Ingress);
     let to = from.other();
     if sockets::listens(seen.context, packet, inbound) {
@@ -460,7 +559,7 @@ fn initiator_of(packet: &Packet, seen: &Seen, from: Side) -> (Side, bool) {
 
 /// A generation that no other flow of any CPU has, modulo 2^32.
 #[inline(always)]
-fn next_generation() -> u32 {
+pub fn next_generation() -> u32 {
     let Some(counter) = GENERATION.get_ptr_mut(0) else {
         return 0;
     };

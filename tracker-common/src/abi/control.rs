@@ -291,6 +291,8 @@ pub enum Cause {
     TimeWaitLimit = 4,
     /// It made room in a table that was full, or at the half-open limit.
     Evicted = 5,
+    /// The policy has come to forbid it.
+    Revoked = 6,
 }
 
 impl Cause {
@@ -303,6 +305,7 @@ impl Cause {
             Self::Flushed => "flushed",
             Self::TimeWaitLimit => "time_wait_limit",
             Self::Evicted => "evicted",
+            Self::Revoked => "revoked",
         }
     }
 
@@ -315,6 +318,7 @@ impl Cause {
             3 => Some(Self::Flushed),
             4 => Some(Self::TimeWaitLimit),
             5 => Some(Self::Evicted),
+            6 => Some(Self::Revoked),
             _ => None,
         }
     }

@@ -11,6 +11,8 @@ pub enum PlaceKind {
     Listener = 1,
     /// A prefix that connections come from; its port is 0.
     Source = 2,
+    /// The same under a rule of the policy; its port is the rule's number.
+    RuleSource = 3,
 }
 
 /// An address, with a port or without, in a zone: key of the maps `LISTENERS`,
@@ -62,6 +64,32 @@ impl Place {
             family: family as u8,
             kind: PlaceKind::Source as u8,
         }
+    }
+
+    /// The prefix of a flow's initiator under the rule of that number.
+    #[inline(always)]
+    #[must_use]
+    pub const fn under_rule(
+        key: &Key,
+        family: Family,
+        initiator_high: bool,
+        bits: [u8; 2],
+        rule: u16,
+    ) -> Self {
+        let w = &key.words;
+        let [bits_v4, bits_v6] = bits;
+        let high = initiator_high as usize;
+        let (address, bits, zone) = match family {
+            Family::V4 => ([w[high], 0, 0, 0], bits_v4, w[3]),
+            Family::V6 => {
+                let at = high * 4;
+                ([w[at], w[at + 1], w[at + 2], w[at + 3]], bits_v6, w[9])
+            }
+        };
+        let mut place = Self::source(family, address, bits, zone);
+        place.port = rule;
+        place.kind = PlaceKind::RuleSource as u8;
+        place
     }
 
     /// Both that a flow with this key takes a share of: its listener, and the
@@ -338,6 +366,27 @@ mod tests {
         assert_eq!(place.address[1].to_ne_bytes(), [255, 255, 255, 0]);
         assert_eq!((place.address[2], place.address[3], place.zone), (0, 0, 9));
         assert_eq!(Place::source(Family::V6, six, 128, 0).address, six);
+    }
+
+    #[test]
+    fn a_rule_counts_its_sources_apart() {
+        let client = (u32::from_ne_bytes([10, 0, 0, 9]), 40_000);
+        for server in [[10, 0, 0, 1], [10, 0, 0, 200]] {
+            let server = (u32::from_ne_bytes(server), 443);
+            let (key, from) = Key::v4(client, server, Zone(3));
+            let high = from as u8 != 0;
+            let (_, mut source) = Place::of_flow(&key, Family::V4, high, [24, 64]);
+            source.port = 7;
+            source.kind = PlaceKind::RuleSource as u8;
+            let place = Place::under_rule(&key, Family::V4, high, [24, 64], 7);
+            assert_eq!(place, source);
+        }
+        let six = (([1, 2, 3, 4], 5), ([6, 7, 8, 9], 10));
+        for (a, b) in [six, (six.1, six.0)] {
+            let (key, from) = Key::v6(a, b, Zone(1));
+            let place = Place::under_rule(&key, Family::V6, from as u8 != 0, [0, 128], 1);
+            assert_eq!((place.address, place.zone), (a.0, 1));
+        }
     }
 
     #[test]

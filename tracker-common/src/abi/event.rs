@@ -14,6 +14,11 @@ pub enum EventKind {
     Ended = 3,
     /// Of no flow: half-open flows have become many. Everything else is 0.
     Pressure = 4,
+    /// Of no flow: a rule of the policy that asks for reports has decided about a
+    /// connection. [`Event::rule`] names it, [`Event::reason`] says what,
+    /// [`Event::flags`] are the segment's [`crate::tcp::Flags`], [`Event::packets`]
+    /// begins with how many such reports were left out since the last one.
+    Decided = 5,
 }
 
 impl EventKind {
@@ -25,6 +30,7 @@ impl EventKind {
             2 => Some(Self::Changed),
             3 => Some(Self::Ended),
             4 => Some(Self::Pressure),
+            5 => Some(Self::Decided),
             _ => None,
         }
     }
@@ -65,6 +71,14 @@ pub struct Event {
     pub packets: [u64; 2],
     /// Octets sent by initiator and responder so far.
     pub bytes: [u64; 2],
+    /// [`super::Flow::rule`].
+    pub rule: u16,
+    /// Of a decision, [`crate::policy::Direction`] as a number.
+    pub direction: u8,
+    /// Of a decision, the [`super::Side`] that sent the packet, as a number.
+    pub from: u8,
+    /// Zero.
+    pub reserved: u32,
 }
 
-const _: () = assert!(size_of::<Event>() == 104);
+const _: () = assert!(size_of::<Event>() == 112);

@@ -40,6 +40,8 @@ pub mod held {
     pub const RULE: u16 = 1 << 4;
     /// A share of its source's count under that rule.
     pub const RULE_SOURCE: u16 = 1 << 5;
+    /// Both, which a flow holds until it is over.
+    pub const RULED: u16 = RULE | RULE_SOURCE;
 }
 
 /// Facts about a flow, in [`Flow::flags`].
@@ -476,6 +478,15 @@ impl Flow {
             1 << Origin::Pickup as u32 | 1 << Origin::Socket as u32 | 1 << Origin::Conntrack as u32;
         let origin = (self.flags & flow_flags::ORIGIN_MASK) >> flow_flags::ORIGIN_SHIFT;
         UNSEEN >> origin & 1 != 0
+    }
+
+    /// Whether nothing but its states is known: userspace told of the connection, and
+    /// no segment of it has been seen yet.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_unread(&self) -> bool {
+        // Whatever a segment brings leaves a window behind.
+        (self.ends[0].max_window | self.ends[1].max_window) == 0 && self.is_unanchored()
     }
 
     /// How it came to be known.

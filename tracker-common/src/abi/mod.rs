@@ -17,8 +17,8 @@ mod pod;
 
 pub use control::{
     CANDIDATES, Candidate, Cause, FULL_SCALE, Gauge, GaugeCell, Hook, Interface, LOST_EMBRYO,
-    LOST_EVENTS, Live, Mode, PROFILES, ReapControl, ReasonCount, RingSlot, Role, SYN_ACK_RETRIES, ZoneKey,
-    interface_flags, reason_slot, switches,
+    LOST_EVENTS, Live, Mode, PROFILES, ReapControl, ReasonCount, RingSlot, Role, SYN_ACK_RETRIES,
+    ZoneKey, interface_flags, reason_slot, switches,
 };
 pub use defence::{AtLimit, Ban, BanKey, CookieMode, Listener, Place, PlaceKind, defence_flags};
 pub use event::{Event, EventKind};

@@ -3,8 +3,9 @@
 #![expect(unsafe_code, reason = "aya::Pod is an unsafe trait")]
 
 use super::{
-    Ban, BanKey, Candidate, Event, Flow, FlowId, GaugeCell, History, Interface, Key, KeyV4, KeyV6,
-    Listener, Live, PendingSyn, Place, ReapControl, ReasonCount, Refusal, RingSlot, ZoneKey,
+    Ban, BanKey, Block, Candidate, Denial, Event, Flow, FlowId, GaugeCell, History, Interface, Key,
+    KeyV4, KeyV6, Listener, Live, PendingSyn, Place, PrefixKey, PrefixVectors, ReapControl,
+    ReasonCount, Refusal, RingSlot, RuleCount, RuleState, Seed, ZoneKey,
 };
 
 macro_rules! pod {
@@ -19,6 +20,8 @@ macro_rules! pod {
 pod!(
     Ban,
     BanKey,
+    Block,
+    Denial,
     Listener,
     Place,
     Candidate,
@@ -33,9 +36,14 @@ pod!(
     KeyV6,
     Live,
     PendingSyn,
+    PrefixKey,
+    PrefixVectors,
     ReapControl,
     ReasonCount,
     Refusal,
     RingSlot,
+    RuleCount,
+    RuleState,
+    Seed,
     ZoneKey,
 );

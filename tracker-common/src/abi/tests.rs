@@ -76,11 +76,11 @@ fn numbers_name_what_they_are_the_numbers_of() {
             raw
         })
         .collect();
-    assert_eq!(causes, [1, 2, 3, 4, 5]);
+    assert_eq!(causes, [1, 2, 3, 4, 5, 6]);
     let kinds: Vec<u8> = (0..=255)
         .filter(|&raw| EventKind::from_raw(raw).is_some_and(|kind| kind as u8 == raw))
         .collect();
-    assert_eq!(kinds, [1, 2, 3, 4]);
+    assert_eq!(kinds, [1, 2, 3, 4, 5]);
     let families: Vec<u8> = (0..=255)
         .filter(|&raw| Family::from_raw(raw).is_some_and(|family| family as u8 == raw))
         .collect();

@@ -39,11 +39,10 @@ impl Trace {
         let [a, b, c, d] = address;
         // Fibonacci hashing; who finds addresses that share a bucket gets fewer
         // answers for them.
-        let mixed =
-            (((a ^ c) as u64) << 32 | (b ^ d) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mixed = (((a ^ c) as u64) << 32 | (b ^ d) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         // The lower half says of the address what the slot does not.
-        let whole = (mixed ^ ((ports as u64) << 32 | isn.0 as u64))
-            .wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let whole =
+            (mixed ^ ((ports as u64) << 32 | isn.0 as u64)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         Self {
             slot: (mixed >> 48) as u32,
             print: (whole >> PRINT_AT) as u32,

@@ -113,10 +113,7 @@ pub enum Mismatch {
 #[must_use]
 pub fn mismatch(terms: &Terms<'_>, subject: &Subject) -> Option<Mismatch> {
     let family = subject.family();
-    if !terms
-        .directions
-        .has(Direction::from_raw(subject.direction))
-    {
+    if !terms.directions.has(Direction::from_raw(subject.direction)) {
         return Some(Mismatch::Direction);
     }
     let here = |interfaces: &[u32]| interfaces.contains(&subject.ifindex);

@@ -5,15 +5,21 @@
 //! them Baboescu's and Varghese's (SIGCOMM 2001). What depends on the number of rules
 //! is only how many chunks all summaries have in common, and a chunk is 512 rules.
 
-use super::Subject;
+use super::{Direction, Subject};
 use crate::abi::{
-    Block, CHUNK_RULES, MAX_CHUNKS, PolicyHeader, PrefixVectors, Rule, rule_flags,
+    Block, CHUNK_RULES, MAX_CHUNKS, PolicyHeader, PrefixVectors, Rule, policy_flags, rule_flags,
 };
 
 /// The blocks of a policy.
 pub trait Blocks {
     /// The block of that number.
     fn block(&self, number: u32) -> Option<&Block>;
+
+    /// [`first_common`], which the kernel's verifier wants to walk by itself.
+    #[inline(always)]
+    fn first_common(&self, found: &mut Found, chunk: u32) -> u32 {
+        first_common(self, found, chunk)
+    }
 }
 
 impl Blocks for [Block] {
@@ -50,6 +56,7 @@ pub struct Found {
     /// Indices of both, the one that decides first; `u32::MAX`: none.
     pub indices: [u32; 2],
     vectors: [u32; FIELDS],
+    every: u64,
     summaries: [u64; FIELDS],
     chunk: [u64; 8],
 }
@@ -58,6 +65,9 @@ pub struct Found {
 /// ports, and the rules that are not in shadow.
 const FIELDS: usize = 6;
 const IN_FORCE: usize = 5;
+
+/// What [`first_common`] gives where there is none.
+pub const NO_RULE: u32 = u32::MAX;
 
 /// Finds the rule that decides about `subject`, whose addresses have the vectors
 /// `from` and `to`. Its answer is in `found`; gives false for a policy that is not
@@ -76,96 +86,94 @@ pub fn decide<B: Blocks + ?Sized>(
     let head = PolicyHeader::from_block(head);
     found.flags = head.flags;
     found.shadow = 0;
-    found.indices = [u32::MAX; 2];
+    found.indices = [NO_RULE; 2];
+    // First all rules are asked, and only if one in shadow answers, the others.
     found.vectors = [
         place(blocks, &head, subject),
         from.from,
         to.to,
         port(blocks, head.to_ports_at, subject.to_port),
         port(blocks, head.from_ports_at, subject.from_port),
-        head.in_force,
+        0,
     ];
-    let chunks = head.rules.div_ceil(CHUNK_RULES);
-    let every = if chunks >= 64 {
-        u64::MAX
-    } else {
-        (1 << chunks) - 1
-    };
+    let chunks = head.rules.div_ceil(CHUNK_RULES) & 63;
+    found.every = (1 << chunks) - 1;
+    let mut pass = 0;
+    while pass < 2 {
+        let index = search(blocks, found);
+        if index >= head.rules {
+            return false;
+        }
+        let Some(block) = blocks.block(head.rules_at.wrapping_add(index)) else {
+            return false;
+        };
+        let rule = Rule::from_block(block);
+        found.rule = rule;
+        found.indices[0] = index;
+        if rule.flags & rule_flags::SHADOW == 0 {
+            return true;
+        }
+        found.shadow = rule.number;
+        found.shadow_flags = rule.flags;
+        found.shadow_action = rule.action;
+        found.indices[1] = index;
+        found.vectors[IN_FORCE] = head.in_force;
+        pass += 1;
+    }
+    false
+}
+
+/// The first bit that all vectors have in common; [`NO_RULE`] if there is none.
+#[inline(always)]
+fn search<B: Blocks + ?Sized>(blocks: &B, found: &mut Found) -> u32 {
+    let mut candidates = found.every;
     let mut field = 0;
     while field < FIELDS {
         let vector = found.vectors[field];
-        found.summaries[field] = if vector == 0 {
-            every
-        } else {
-            let Some(block) = blocks.block(vector) else {
-                return false;
-            };
-            block.words[0]
-        };
+        if vector != 0 {
+            let summary = blocks.block(vector).map_or(0, |block| block.words[0]);
+            found.summaries[field] = summary;
+            candidates &= summary;
+        }
         field += 1;
     }
-    let first = search(blocks, found, every, head.rules, IN_FORCE);
-    let Some(rule) = rule(blocks, &head, first) else {
-        return false;
-    };
-    found.rule = rule;
-    found.indices[0] = first;
-    if rule.flags & rule_flags::SHADOW == 0 {
-        return true;
+    let mut looks = 0;
+    while looks < MAX_CHUNKS {
+        if candidates == 0 {
+            break;
+        }
+        let first = blocks.first_common(found, candidates.trailing_zeros());
+        if first != NO_RULE {
+            return first;
+        }
+        candidates &= candidates - 1;
+        looks += 1;
     }
-    found.shadow = rule.number;
-    found.shadow_flags = rule.flags;
-    found.shadow_action = rule.action;
-    found.indices[1] = first;
-    let first = search(blocks, found, every, head.rules, FIELDS);
-    let Some(rule) = self::rule(blocks, &head, first) else {
-        return false;
-    };
-    found.rule = rule;
-    found.indices[0] = first;
-    true
+    NO_RULE
 }
 
-/// The first bit that the first `fields` vectors have in common; `rules` if there is
+/// The first bit that all vectors have in common in one chunk; [`NO_RULE`] if there is
 /// none.
 #[inline(always)]
-fn search<B: Blocks + ?Sized>(
-    blocks: &B,
-    found: &mut Found,
-    every: u64,
-    rules: u32,
-    fields: usize,
-) -> u32 {
-    let mut candidates = every;
-    let mut field = 0;
-    while field < fields {
-        candidates &= found.summaries[field];
-        field += 1;
+pub fn first_common<B: Blocks + ?Sized>(blocks: &B, found: &mut Found, chunk: u32) -> u32 {
+    found.chunk = [u64::MAX; 8];
+    // No loop: the compiler would enter it in the middle, which the verifier of Linux
+    // 6.1 takes for one without an end.
+    intersect(blocks, found, 0, chunk);
+    intersect(blocks, found, 1, chunk);
+    intersect(blocks, found, 2, chunk);
+    intersect(blocks, found, 3, chunk);
+    intersect(blocks, found, 4, chunk);
+    intersect(blocks, found, IN_FORCE, chunk);
+    let mut word = 0;
+    while word < 8 {
+        let bits = found.chunk[word as usize];
+        if bits != 0 {
+            return chunk * CHUNK_RULES + word * 64 + bits.trailing_zeros();
+        }
+        word += 1;
     }
-    let mut chunk = 0;
-    while chunk < MAX_CHUNKS {
-        if candidates == 0 {
-            return rules;
-        }
-        let number = candidates.trailing_zeros();
-        candidates &= candidates - 1;
-        found.chunk = [u64::MAX; 8];
-        let mut field = 0;
-        while field < fields {
-            intersect(blocks, found, field, number);
-            field += 1;
-        }
-        let mut word = 0;
-        while word < 8 {
-            let bits = found.chunk[word];
-            if bits != 0 {
-                return number * CHUNK_RULES + word as u32 * 64 + bits.trailing_zeros();
-            }
-            word += 1;
-        }
-        chunk += 1;
-    }
-    rules
+    NO_RULE
 }
 
 /// Takes from [`Found::chunk`] what the vector of a field does not have in the chunk
@@ -197,21 +205,16 @@ fn entry<B: Blocks + ?Sized>(blocks: &B, first: u32, index: u32) -> Option<u32> 
     Some(block.half(index as usize % 16))
 }
 
-/// The rule of that index.
-#[inline(always)]
-fn rule<B: Blocks + ?Sized>(blocks: &B, head: &PolicyHeader, index: u32) -> Option<Rule> {
-    if index >= head.rules {
-        return None;
-    }
-    let block = blocks.block(head.rules_at.wrapping_add(index))?;
-    Some(Rule::from_block(block))
-}
-
 /// The vector of a connection's direction and interface.
 #[inline(always)]
 fn place<B: Blocks + ?Sized>(blocks: &B, head: &PolicyHeader, subject: &Subject) -> u32 {
-    let way = subject.direction as usize % 4 % 3;
-    let elsewhere = head.elsewhere[way];
+    let way = Direction::from_raw(subject.direction);
+    let pick = |[inwards, outwards, through]: [u32; 3]| match way {
+        Direction::In => inwards,
+        Direction::Out => outwards,
+        Direction::Forward => through,
+    };
+    let elsewhere = pick(head.elsewhere);
     if head.place_buckets == 0 {
         return elsewhere;
     }
@@ -219,12 +222,14 @@ fn place<B: Blocks + ?Sized>(blocks: &B, head: &PolicyHeader, subject: &Subject)
     let Some(block) = blocks.block(head.places_at.wrapping_add(bucket)) else {
         return elsewhere;
     };
-    let mut row = 0;
-    while row < 4 {
-        if block.half(row * 4) == subject.ifindex {
-            return block.half(row * 4 + 1 + way);
+    for row in [0, 4, 8, 12] {
+        if block.half(row) == subject.ifindex {
+            return pick([
+                block.half(row + 1),
+                block.half(row + 2),
+                block.half(row + 3),
+            ]);
         }
-        row += 1;
     }
     elsewhere
 }
@@ -240,4 +245,12 @@ fn port<B: Blocks + ?Sized>(blocks: &B, directory: u32, port: u16) -> u32 {
         return 0;
     };
     entry(blocks, page, low.into()).unwrap_or(0)
+}
+
+/// Whether a policy with these [`policy_flags`] is asked about segments that may not
+/// open a flow otherwise.
+#[inline(always)]
+#[must_use]
+pub const fn judges_pickups(flags: u32) -> bool {
+    flags & policy_flags::PICKUP != 0
 }

@@ -13,9 +13,9 @@ mod verdict;
 
 pub use interpret::{Mismatch, Ports, Prefix, Prefixes, Terms, interpret, mismatch};
 pub use limit::{REPORTS, conforms};
-pub use matcher::{Blocks, Decision, Found, decide};
+pub use matcher::{Blocks, Decision, Found, NO_RULE, decide, first_common, judges_pickups};
 pub use subject::{Action, Direction, Directions, Subject};
-pub use verdict::{Verdict, tracks_refused, verdict};
+pub use verdict::{Rejection, Verdict, rejection, tracks_refused, unrelated, verdict};
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! What is asked of a policy.
 
-use crate::abi::Family;
+use crate::abi::{Family, Hook};
 
 /// Which way a connection goes, from its initiator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -25,6 +25,26 @@ impl Direction {
             Self::In => "in",
             Self::Out => "out",
             Self::Forward => "forward",
+        }
+    }
+
+    /// The direction of a connection, from a packet of it.
+    ///
+    /// `hook` has seen the packet, which this host itself sends (`ours`), or takes
+    /// (`taken`; an end host takes all that comes in). `answers`: its sender is the
+    /// responder.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of(hook: Hook, ours: bool, taken: bool, answers: bool) -> Self {
+        let inwards = match hook {
+            Hook::Ingress if taken => true,
+            Hook::Egress if ours => false,
+            Hook::Ingress | Hook::Egress => return Self::Forward,
+        };
+        if inwards == answers {
+            Self::Out
+        } else {
+            Self::In
         }
     }
 

@@ -5,6 +5,7 @@ mod express;
 mod judge;
 mod open;
 mod reset;
+mod seed;
 mod segment;
 mod state;
 pub mod timeout;
@@ -13,7 +14,8 @@ mod track;
 pub use check::in_flight;
 pub use express::{is_plain, pass};
 pub use judge::wants_pending;
-pub use open::{Admission, Limit, Opening, admit, full, open};
+pub use open::{Admission, Limit, Opening, admit, full, open, stray};
+pub use seed::{is_sound, plant};
 pub use segment::{Flags, Options, Segment};
 use state::knows_its_fin_taken;
 pub use state::{

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Largest window scale (RFC 7323 section 2.3: "MUST … use 14").
-const MAX_SCALE: u8 = 14;
+pub(super) const MAX_SCALE: u8 = 14;
 
 /// How a new flow opens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,11 +126,13 @@ pub enum Admission {
 
 /// Judges a segment that belongs to no flow.
 ///
-/// What of it is allowed is in `live`. `local` says that this host's own stack sent it, which makes it nobody's
-/// attack: the RST that answers a stray segment is one itself.
+/// What of it is allowed is in `live`. `local` says that this host's own stack sent
+/// it, which makes it nobody's attack: the RST that answers a stray segment is one
+/// itself. `pickups`: a rule of the policy may let it open a flow in mid-life,
+/// whatever `live` says; the policy is to be asked.
 #[inline(always)]
 #[must_use]
-pub const fn admit(segment: &Segment, local: bool, live: &Live) -> Admission {
+pub const fn admit(segment: &Segment, local: bool, pickups: bool, live: &Live) -> Admission {
     let flags = segment.flags;
     if segment.is_syn() {
         if segment.payload != 0 && live.switches & switches::DROP_SYN_DATA != 0 {
@@ -142,20 +144,29 @@ pub const fn admit(segment: &Segment, local: bool, live: &Live) -> Admission {
             Opening::Handshake
         });
     }
-    let stray = if flags.has(Flags::RST) {
+    // An ACK, with data or FIN or without, is what any live connection sends, and
+    // from it both ends' numbers can be read.
+    if !flags.has(Flags::RST) && !flags.has(Flags::SYN) && (live.pickup != 0 || pickups) {
+        return Admission::Open(Opening::Pickup);
+    }
+    Admission::Leave(stray(flags, local))
+}
+
+/// The reason of a segment that belongs to no flow and opens none.
+#[inline(always)]
+#[must_use]
+pub const fn stray(flags: Flags, local: bool) -> Reason {
+    if local {
+        Reason::LocalStray
+    } else if flags.has(Flags::RST) {
         Reason::StrayReset
     } else if flags.has(Flags::SYN) {
         Reason::StraySynAck
-    } else if live.pickup != 0 {
-        // An ACK, with data or FIN or without, is what any live connection
-        // sends, and from it both ends' numbers can be read.
-        return Admission::Open(Opening::Pickup);
     } else if flags.has(Flags::FIN) {
         Reason::StrayFin
     } else {
         Reason::StrayAck
-    };
-    Admission::Leave(if local { Reason::LocalStray } else { stray })
+    }
 }
 
 /// Fills a blank element with the flow that `segment` opens.

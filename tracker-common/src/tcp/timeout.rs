@@ -455,7 +455,7 @@ pub fn removable(flow: &Flow, cause: Cause, now: Tick, live: &Live) -> bool {
         Cause::Expired => expired_veiled(flow, now, live, 0),
         Cause::TimeWaitLimit => waits_2msl(flow.bits()),
         Cause::Evicted => rank(flow).is_some(),
-        Cause::Replaced | Cause::Flushed => true,
+        Cause::Replaced | Cause::Flushed | Cause::Revoked => true,
     }
 }
 

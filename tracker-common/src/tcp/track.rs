@@ -11,7 +11,7 @@ use super::{
     judge::{self, Judgement},
     knows_its_fin_taken,
     open::begin,
-    reset, sending, timeout,
+    reset, seed, sending, timeout,
 };
 use crate::{
     abi::{
@@ -164,6 +164,7 @@ pub fn meet(
         outcome.replace = 1;
         return;
     }
+    seed::read(flow, me, peer, segment);
     reset::revive(
         flow,
         me,
@@ -583,6 +584,10 @@ fn settle(flow: &mut Flow, releasable: u16, outcome: &mut Outcome) {
             flow.flags &= !flow_flags::SYN_ON_LIVE;
         }
     }
+    // A connection that is over is none of those that its rule counts.
+    let waits = initiator.is(State::TimeWait) | responder.is(State::TimeWait);
+    let over = waits | (closed & !was_opening);
+    released |= flow.flags & held::RULED & 0_u16.wrapping_sub(over as u16);
     flow.flags &= !released;
     outcome.released = released;
     let embryo = opening | (was_opening & closed) | flow.has(held::PICKUP);

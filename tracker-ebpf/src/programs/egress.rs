@@ -19,7 +19,10 @@ use crate::{
     frame::Egress,
     interfaces, listeners,
     maps::LIVE,
-    programs::{MEETS_FLOW, OPENS_FLOW, is_dropped, reason_of},
+    policy,
+    programs::{
+        MEETS_FLOW, OPENS_FLOW, STALE_FLOW, ask, ask_again, is_dropped, reason_of, slot_of,
+    },
     scratch,
     track::{Seen, begin, pass_by, track},
 };
@@ -30,6 +33,15 @@ pub fn tracker_egress(ctx: TcContext) -> i32 {
     let mut slot = tracker_egress_read(ctx.skb.skb);
     if slot == MEETS_FLOW {
         slot = tracker_egress_track();
+        if slot == STALE_FLOW {
+            slot = tracker_egress_ask_again(ctx.skb.skb);
+            if slot == MEETS_FLOW {
+                slot = tracker_egress_track();
+            }
+        }
+        if slot == OPENS_FLOW && policy::is_there() {
+            slot = tracker_egress_ask(ctx.skb.skb);
+        }
         if slot == OPENS_FLOW {
             slot = tracker_egress_open(ctx.skb.skb);
         }
@@ -90,7 +102,27 @@ extern "C" fn tracker_egress_read(skb: *mut __sk_buff) -> u32 {
 #[inline(never)]
 extern "C" fn tracker_egress_track() -> u32 {
     scratch::of(Hook::Egress).map_or(Reason::NotConfigured as u32, |scratch| {
-        track(scratch).map_or(OPENS_FLOW, |reason| reason as u32)
+        slot_of(track(scratch))
+    })
+}
+
+/// Asks the policy about a packet of no flow. Gives the number of a [`Reason`], or
+/// [`OPENS_FLOW`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tracker_egress_ask(skb: *mut __sk_buff) -> u32 {
+    scratch::of(Hook::Egress).map_or(Reason::NotConfigured as u32, |scratch| {
+        ask(scratch, &seen(&TcContext::new(skb)), OPENS_FLOW)
+    })
+}
+
+/// Asks it about a flow that an earlier policy has judged. Gives the number of a
+/// [`Reason`], or [`MEETS_FLOW`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tracker_egress_ask_again(skb: *mut __sk_buff) -> u32 {
+    scratch::of(Hook::Egress).map_or(Reason::NotConfigured as u32, |scratch| {
+        ask_again(scratch, &seen(&TcContext::new(skb)))
     })
 }
 

@@ -14,11 +14,15 @@ use tracker_common::{
 
 use crate::{
     cookie, count,
-    defend::{Fate, defend, defends},
+    defend::{Fate, defend, defends, open_returned},
     frame::Ingress,
     globals, interfaces,
     maps::LIVE,
-    programs::{ANSWERS_SYN, MEETS_FLOW, OPENS_FLOW, is_dropped, reason_of},
+    policy,
+    programs::{
+        ANSWERS_SYN, MEETS_FLOW, OPENS_FLOW, RETURNS_COOKIE, STALE_FLOW, ask, ask_again,
+        is_dropped, reason_of, slot_of,
+    },
     scratch,
     track::{Seen, begin, pass_by, track},
 };
@@ -35,11 +39,27 @@ pub fn tracker_ingress(ctx: XdpContext) -> u32 {
     if slot == MEETS_FLOW && defends() {
         slot = tracker_ingress_defend();
     }
+    let policed = policy::is_there();
+    if policed && (slot == ANSWERS_SYN || slot == RETURNS_COOKIE) {
+        slot = tracker_ingress_ask(ctx.ctx, slot);
+    }
     if slot == ANSWERS_SYN {
         slot = tracker_ingress_answer(ctx.ctx);
     }
+    if slot == RETURNS_COOKIE {
+        slot = tracker_ingress_return();
+    }
     if slot == MEETS_FLOW {
         slot = tracker_ingress_track();
+    }
+    if slot == STALE_FLOW {
+        slot = tracker_ingress_ask_again(ctx.ctx);
+        if slot == MEETS_FLOW {
+            slot = tracker_ingress_track();
+        }
+    }
+    if policed && slot == OPENS_FLOW {
+        slot = tracker_ingress_ask(ctx.ctx, slot);
     }
     if slot == OPENS_FLOW {
         slot = tracker_ingress_open(ctx.ctx);
@@ -98,8 +118,40 @@ extern "C" fn tracker_ingress_defend() -> u32 {
     match defend(scratch, live) {
         Fate::Leave(reason) => reason as u32,
         Fate::Answer => ANSWERS_SYN,
+        Fate::Return => RETURNS_COOKIE,
         Fate::Meet => MEETS_FLOW,
     }
+}
+
+/// Asks the policy about a packet of no flow, of which the stage before gave `slot`.
+/// Gives that, or the number of a [`Reason`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tracker_ingress_ask(ctx: *mut xdp_md, slot: u32) -> u32 {
+    scratch::of(Hook::Ingress).map_or(Reason::NotConfigured as u32, |scratch| {
+        ask(scratch, &seen(&XdpContext::new(ctx)), slot)
+    })
+}
+
+/// Asks it about a flow that an earlier policy has judged. Gives the number of a
+/// [`Reason`], or [`MEETS_FLOW`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tracker_ingress_ask_again(ctx: *mut xdp_md) -> u32 {
+    scratch::of(Hook::Ingress).map_or(Reason::NotConfigured as u32, |scratch| {
+        ask_again(scratch, &seen(&XdpContext::new(ctx)))
+    })
+}
+
+/// Opens a flow for a packet that has returned a cookie. Gives the number of a
+/// [`Reason`], or [`MEETS_FLOW`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tracker_ingress_return() -> u32 {
+    let (Some(scratch), Some(live)) = (scratch::of(Hook::Ingress), LIVE.get(0)) else {
+        return Reason::NotConfigured as u32;
+    };
+    open_returned(scratch, live).map_or(MEETS_FLOW, |reason| reason as u32)
 }
 
 /// Answers a SYN with a cookie. Gives the number of a [`Reason`], or
@@ -121,7 +173,7 @@ extern "C" fn tracker_ingress_answer(ctx: *mut xdp_md) -> u32 {
 #[inline(never)]
 extern "C" fn tracker_ingress_track() -> u32 {
     scratch::of(Hook::Ingress).map_or(Reason::NotConfigured as u32, |scratch| {
-        track(scratch).map_or(OPENS_FLOW, |reason| reason as u32)
+        slot_of(track(scratch))
     })
 }
 

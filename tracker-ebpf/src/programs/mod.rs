@@ -6,13 +6,20 @@
 //! so that what is true of the headers is not followed through the brain; and only
 //! one stage at a time has its registers on the stack.
 
-use tracker_common::{abi::Mode, reason::Reason};
+use tracker_common::{abi::Mode, policy::tracks_refused, reason::Reason};
 
-use crate::{frame::opaque, maps::LIVE};
+use crate::{
+    frame::opaque,
+    maps::LIVE,
+    policy::{Question, judge, judge_again},
+    scratch::Scratch,
+    track::{Met, Seen, rejudge},
+};
 
 mod egress;
 mod ingress;
 mod reap;
+mod seed;
 
 /// What a stage gives for a packet that is to meet its flow; anything less is the
 /// number of a [`Reason`].
@@ -23,6 +30,51 @@ const OPENS_FLOW: u32 = 0x101;
 
 /// What a stage gives for a SYN that is to be answered with a cookie.
 const ANSWERS_SYN: u32 = 0x102;
+
+/// What a stage gives for a packet that has returned a cookie.
+const RETURNS_COOKIE: u32 = 0x103;
+
+/// What a stage gives for a packet whose flow an earlier policy has judged.
+const STALE_FLOW: u32 = 0x104;
+
+/// What a stage gives for what has become of a packet that was to meet its flow.
+#[inline(always)]
+fn slot_of(met: Met) -> u32 {
+    match met {
+        Met::Leaves(reason) => reason as u32,
+        Met::Nobody => OPENS_FLOW,
+        Met::Stale => STALE_FLOW,
+    }
+}
+
+/// Asks the policy about a packet of which a stage gave `slot`. Gives that, or the
+/// number of the [`Reason`] with which it leaves.
+#[inline(always)]
+fn ask(scratch: &mut Scratch, seen: &Seen, slot: u32) -> u32 {
+    let question = match slot {
+        ANSWERS_SYN => Question::Answer,
+        RETURNS_COOKIE => Question::Return,
+        _ => Question::Open,
+    };
+    let (Some(reason), Some(live)) = (judge(scratch, seen, question), LIVE.get(0)) else {
+        return slot;
+    };
+    if tracks_refused(reason, live) {
+        slot
+    } else {
+        reason as u32
+    }
+}
+
+/// Asks it once more about a flow. Gives [`MEETS_FLOW`], or the number of the
+/// [`Reason`] with which the packet leaves.
+#[inline(always)]
+fn ask_again(scratch: &mut Scratch, seen: &Seen) -> u32 {
+    let Some(revoked) = judge_again(scratch, seen) else {
+        return Reason::Contended as u32;
+    };
+    rejudge(scratch, revoked).map_or(MEETS_FLOW, |reason| reason as u32)
+}
 
 /// The reason that a stage gave.
 #[inline(always)]

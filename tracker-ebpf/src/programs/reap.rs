@@ -14,7 +14,7 @@ use crate::{
     atomic::fetch_add,
     clock, event, gauge,
     maps::{CANDIDATES, LIVE, REAP},
-    table,
+    rules, table,
     track::opening,
 };
 
@@ -96,7 +96,8 @@ fn judge(index: u32) -> Option<Fate> {
     unsafe { table::unlock(flow) };
     table::delete_retired(family, &event.key);
     let high = event.flags & flow_flags::INITIATOR_HIGH != 0;
-    gauge::release(released, &event.key, family, high);
+    gauge::release(released, &event.key, family, high, event.rule);
+    rules::ended(&event);
     event::describe(&mut event, EventKind::Ended, cause as u8, seq);
     event::states(&mut event, before, CLOSED);
     event::send(&event, opening(before));

@@ -172,7 +172,7 @@ impl fmt::Display for Line<'_> {
                     "ended {after}: {cause}; {sent} packets, {out} bytes and {answered}, {back} back"
                 )
             }
-            Some(EventKind::Pressure) | None => write!(f, "event of kind {}", event.kind),
+            Some(EventKind::Pressure | EventKind::Decided) | None => write!(f, "event of kind {}", event.kind),
         }
     }
 }

@@ -385,7 +385,7 @@ impl Table {
             context.replaced = 1;
         }
         let admission = if outcome.restart == 0 {
-            admit(&self.packet.segment, seen.local, &self.settings.live)
+            admit(&self.packet.segment, seen.local, false, &self.settings.live)
         } else {
             Admission::Open(Opening::Answered)
         };

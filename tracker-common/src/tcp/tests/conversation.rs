@@ -7,8 +7,8 @@ use crate::{
     reason::Reason,
     seq::Seq,
     tcp::{
-        Admission, Admitted, Context, Flags, Opening, Options, Outcome, Segment, State, admit, meet, open,
-        pass, timeout,
+        Admission, Admitted, Context, Flags, Opening, Options, Outcome, Segment, State, admit,
+        meet, open, pass, timeout,
     },
     time::{Micros, Tick, ticks_from_ms},
 };
@@ -173,7 +173,7 @@ impl Conversation {
         let admission = if self.outcome.restart != 0 {
             Admission::Open(Opening::Answered)
         } else {
-            admit(&segment, false, &self.live)
+            admit(&segment, false, false, &self.live)
         };
         let reason = match admission {
             Admission::Leave(reason) => reason,

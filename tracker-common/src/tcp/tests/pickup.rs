@@ -92,8 +92,16 @@ fn what_a_live_connection_sends_is_picked_up() {
     ];
     for (flags, from_outside, from_here) in cases {
         let segment = segment(flags, 1, 2, 0);
-        assert_eq!(admit(&segment, false, &LIVE), from_outside, "{flags:#04x}");
-        assert_eq!(admit(&segment, true, &LIVE), from_here, "{flags:#04x}");
+        assert_eq!(
+            admit(&segment, false, false, &LIVE),
+            from_outside,
+            "{flags:#04x}"
+        );
+        assert_eq!(
+            admit(&segment, true, false, &LIVE),
+            from_here,
+            "{flags:#04x}"
+        );
     }
 }
 
@@ -102,9 +110,12 @@ fn nothing_is_picked_up_unless_allowed() {
     let live = Live { pickup: 0, ..LIVE };
     for (flags, reason) in [(ACK, Reason::StrayAck), (FIN, Reason::StrayFin)] {
         let segment = segment(flags, 1, 2, 0);
-        assert_eq!(admit(&segment, false, &live), Admission::Leave(reason));
+        assert_eq!(
+            admit(&segment, false, false, &live),
+            Admission::Leave(reason)
+        );
         let local = Admission::Leave(Reason::LocalStray);
-        assert_eq!(admit(&segment, true, &live), local);
+        assert_eq!(admit(&segment, true, false, &live), local);
     }
 }
 
