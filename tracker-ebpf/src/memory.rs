@@ -3,7 +3,7 @@
 
 use aya_ebpf::bindings::BPF_ANY;
 use tracker_common::{
-    abi::{Event, Flow, FlowId, History, INITIATOR, NO_REASON, PendingSyn, Refusal, Step},
+    abi::{Event, Flow, FlowId, History, NO_REASON, PendingSyn, Refusal, Step},
     parse::Packet,
     tcp::{Context, Outcome, wants_pending},
 };
@@ -92,9 +92,8 @@ pub fn pending(
 pub fn recall(flow: *const Flow, packet: &Packet, context: &mut Context) {
     context.pending.known = 0;
     // SAFETY: a map value of integers, which any bits are.
-    let (flags, id, initiator) =
-        unsafe { ((*flow).flags, (*flow).id(), (*flow).ends[INITIATOR].bits()) };
-    if !wants_pending(flags, initiator, packet.segment.flags) {
+    let (flags, id) = unsafe { ((*flow).flags, (*flow).id()) };
+    if !wants_pending(flags, packet.segment.flags) {
         return;
     }
     // SAFETY: an entry of integers, copied at once.

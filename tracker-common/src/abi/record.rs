@@ -209,6 +209,13 @@ impl PendingSyn {
         self.known == 2 && self.is_acknowledged(sender, ack)
     }
 
+    /// Whether this is a SYN without ACK of `ends[sender]`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_syn_of(&self, sender: usize) -> bool {
+        self.known == 1 && self.sender as usize == sender
+    }
+
     /// Whether this is a SYN-ACK of `ends[sender]`.
     #[inline(always)]
     #[must_use]

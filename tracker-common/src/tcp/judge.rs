@@ -5,8 +5,9 @@ use super::{
     Bits, Context, Flags, Options, Segment, Sent, State, check, check::newer, reset, sending,
 };
 use crate::{
-    abi::{Bound, Endpoint, Flow, Live, Path, end_flags, flow_flags, switches},
+    abi::{Bound, Endpoint, Flow, INITIATOR, Live, Path, end_flags, flow_flags, switches},
     reason::Reason,
+    time::Micros,
 };
 
 /// What is decided about a segment before anything is written.
@@ -184,7 +185,7 @@ pub fn judge(
 
 /// Whether a segment lies in the first window behind its sender's SYN.
 #[inline(always)]
-const fn is_first(me: &Endpoint, segment: &Segment) -> bool {
+pub const fn is_first(me: &Endpoint, segment: &Segment) -> bool {
     segment.seq.after(me.isn) && !segment.seq.after(me.max_end)
 }
 
@@ -283,7 +284,8 @@ fn judge_syn_ack(
 ) -> Judgement {
     // It answers a SYN that had passed on this flow, so its sender has nothing
     // left of the old connection, and whoever sent the SYN neither.
-    if on_path && context.pending.answered_by(sender, segment.ack) {
+    let overtaken = context.veiled(was_overtaken(peer, context));
+    if on_path && context.pending.answered_by(sender, segment.ack) && !overtaken {
         return Judgement::replace(Reason::FlowRestarted);
     }
     let mine = me.bits();
@@ -349,15 +351,58 @@ pub const fn is_on_path(flow: &Flow, side: usize, context: &Context) -> bool {
     }
 }
 
+/// Whether the SYN that is pending is older than the one that `caller`, who waits
+/// for the answer to that, has opened the flow with, and was overtaken by it.
+///
+/// Its sender has left it behind and resets what answers it (RFC 9293 section 3.5,
+/// figure 9); the answer to the other one is still to come. Which one is older
+/// their numbers tell (section 3.4.1: the generator only goes up), but only of
+/// one generator: who has lost it, or shares the address with another host, comes
+/// later than a segment that was overtaken.
+#[inline(always)]
+pub const fn was_overtaken(caller: &Endpoint, context: &Context) -> bool {
+    // Until its first ACK the field holds the time of its last SYN.
+    let apart = context.pending.time.since(Micros(caller.ack.0));
+    caller.bits().is(State::SynSent)
+        & context.pending.is_syn_of(INITIATOR)
+        & context.pending.seq.before(caller.isn)
+        & (apart.wrapping_add(OVERTAKEN_US) < 2 * OVERTAKEN_US)
+}
+
+/// Whether `segment` of `ends[me]`, which does not fit this connection, may be of a
+/// later one of the same ports, whose SYN is pending.
+///
+/// Segments of both are under way at the same time if an end aborts and calls
+/// again; their receiver tells them apart by numbers that did not all pass here.
+/// Those of the later one are known from its SYN as far as a window reaches; of
+/// its responder nothing is known, whose RST may carry a number only. And in its
+/// handshake the caller may have taken a SYN-ACK of which nothing is kept, since
+/// the SYN came after it.
+#[inline(always)]
+pub const fn is_of_later(flow: &Flow, me: usize, segment: &Segment, context: &Context) -> bool {
+    let pending = &context.pending;
+    let caller = (pending.sender & 1) as usize;
+    let later = pending.is_syn_of(caller) && pending.seq.after(flow.ends[caller].isn);
+    let (number, unknown) = if me == caller {
+        (segment.seq, flow.ends[me].bits().is_opening())
+    } else {
+        (segment.ack, !segment.flags.has(Flags::ACK))
+    };
+    let close = number.since(pending.seq).wrapping_sub(1) < u16::MAX as u32;
+    later & (close | unknown) && is_on_path(flow, me, context)
+}
+
+/// How far apart two SYNs pass of which one has overtaken the other, at most, in
+/// microseconds: a second, before which nobody calls again for want of an answer
+/// (RFC 6298 section 2).
+const OVERTAKEN_US: u32 = 1_000_000;
+
 /// Whether a segment with `flags` may be judged by [`Context::pending`]: only then
-/// must the shell look for it. `initiator` is the state of the flow's initiator.
+/// must the shell look for it.
 #[inline(always)]
 #[must_use]
-pub const fn wants_pending(flow_flags: u16, initiator: Bits, flags: Flags) -> bool {
-    let answers = flags.0 & (Flags::SYN | Flags::RST) != 0 || initiator.is_opening();
-    flow_flags & flow_flags::SYN_ON_LIVE != 0
-        && answers
-        && flags.0 & (Flags::SYN | Flags::ACK) != Flags::SYN
+pub const fn wants_pending(flow_flags: u16, flags: Flags) -> bool {
+    flow_flags & flow_flags::SYN_ON_LIVE != 0 && flags.0 & (Flags::RST | Flags::ACK) != 0
 }
 
 /// Whether `segment` is a copy of the SYN with which `me` opened the flow. Of a

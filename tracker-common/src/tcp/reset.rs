@@ -3,7 +3,7 @@
 use super::{
     Bits, Context, Flags, Segment, Sent, State,
     check::LARGEST_WINDOW,
-    judge::{Judgement, is_on_path},
+    judge::{Judgement, is_on_path, was_overtaken},
 };
 use crate::{
     abi::{Bound, Flow, INITIATOR, RESPONDER, end_flags, flow_flags, held},
@@ -43,10 +43,15 @@ pub fn judge(
     let acknowledges = segment.flags.has(Flags::ACK);
     // An endpoint that knows nothing of this connection refuses the SYN of
     // another one that had passed on it. If that was an old duplicate, then its
-    // sender in TIME-WAIT does not care.
+    // sender in TIME-WAIT, or waiting for the answer to its next one, does not
+    // care.
     let refuses = acknowledges && context.pending.answered_by(sender, segment.ack);
     if refuses && is_on_path(flow, sender, context) {
-        return if theirs.is(State::TimeWait) {
+        let duplicate = context.veiled(
+            theirs.is(State::TimeWait) & !context.pending.seq.after(peer.end)
+                | was_overtaken(peer, context),
+        );
+        return if duplicate {
             Judgement::leave(Reason::ResetForeign)
         } else {
             closes
@@ -149,17 +154,22 @@ pub fn revive(flow: &mut Flow, me: usize, segment: &Segment, acks_syn: bool) {
         called & responder.ack.after(initiator.isn) & !responder.ack.after(initiator.end);
     let reset_by_responder =
         flow.flags & flow_flags::RST_INEXACT_BOTH == flow_flags::RST_INEXACT << RESPONDER;
+    let reset_by_initiator =
+        flow.flags & flow_flags::RST_INEXACT_BOTH == flow_flags::RST_INEXACT << INITIATOR;
+    // An initiator that has reset the answer to its SYN resets that to a copy of
+    // it as well.
+    let to_copy = answered & reset_by_initiator & (responder.isn.0 != segment.seq.0);
     let goes_on = if me == INITIATOR {
         (syn & called) | (!syn & answered & reset_by_responder)
     } else {
-        syn
+        syn & !to_copy
     };
     let proved = segment.flags.0 & (Flags::ACK | Flags::RST) == Flags::ACK && acks_syn;
     // Who refused a call may call, and be answered by the caller, who has not
-    // heard of the refusal yet.
-    // Unless it is the SYN that its own SYN-ACK has overtaken.
+    // heard of the refusal yet. Who calls selects a number (RFC 9293 section
+    // 3.10.1): the one that is known is of a SYN that was on the way already.
     let calls =
-        segment.is_syn() && me == RESPONDER && !(answered && responder.isn.0 == segment.seq.0);
+        segment.is_syn() && me == RESPONDER && !(called && responder.isn.0 == segment.seq.0);
     if closed && flow.has(held::HALF_OPEN) && (goes_on && proved || calls) {
         // A responder's SYN-ACK after an RST begins anew, whatever came before.
         let responder = if syn && me == RESPONDER {

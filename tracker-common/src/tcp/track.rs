@@ -185,6 +185,14 @@ pub fn meet(
         flow.ends[RESPONDER].set_bits(before[RESPONDER]);
         if !reason.refuses() {
             note(flow, me, segment, reason, context, outcome);
+        } else if judge::is_of_later(flow, me, segment, context) {
+            // Its receiver may take it, so it is none to refuse.
+            flow.ends[me].count(context.bytes);
+            outcome.reason = if segment.flags.has(Flags::RST) {
+                Reason::ResetForeign
+            } else {
+                Reason::HandshakeUnseen
+            };
         }
         return;
     }
@@ -277,16 +285,25 @@ fn note(
     }
     // What overtook the SYN-ACK is kept until that comes.
     let peer = &flow.ends[me ^ 1];
-    if matches!(reason, Reason::HandshakeUnseen)
-        && flow.ends[me].bits().is(State::Listen)
-        && judge::acks_syn(peer, segment)
-    {
+    let unseen =
+        matches!(reason, Reason::HandshakeUnseen) && flow.ends[me].bits().is(State::Listen);
+    // So is what comes from a responder whose handshake only seems to be over.
+    let refused = matches!(reason, Reason::AfterClose)
+        && me == RESPONDER
+        && flow.has(held::HALF_OPEN)
+        && segment.flags.0 & (Flags::SYN | Flags::RST) == 0;
+    if (unseen | refused) && judge::acks_syn(peer, segment) {
         let end = &mut flow.ends[me];
         let last = segment.end();
         // Of several the one that reaches furthest; but one that lies nowhere near
         // is not of the same connection.
         let further = end.end.since(last) < u32::from(u16::MAX);
-        if !(end.has(end_flags::SPOKE) && further) {
+        if end.has(end_flags::SEEN) {
+            if judge::is_first(end, segment) {
+                end.end = end.end.max(last);
+                end.flags |= segment.flags.0 & end_flags::FIN;
+            }
+        } else if !(end.has(end_flags::SPOKE) && further) {
             end.end = last;
             end.flags = end_flags::SPOKE | (segment.flags.0 & end_flags::FIN);
         }
@@ -411,7 +428,7 @@ fn finish(
     if moved != 0 || timeout::refreshes(flow, fin, context.veil) {
         flow.last = context.now;
     }
-    settle(flow, releasable, outcome);
+    settle(flow, releasable, context, outcome);
     if moved != 0 {
         outcome.event = EventKind::Changed as u8;
         outcome.seq = flow.next_event();
@@ -571,7 +588,7 @@ pub(super) fn open_window(flow: &mut Flow, me: usize, peer: usize, segment: &Seg
 /// holds until it is removed: else whoever sends SYNs and the RSTs that belong
 /// to them fills the table with flows that are over.
 #[inline(always)]
-fn settle(flow: &mut Flow, releasable: u16, outcome: &mut Outcome) {
+fn settle(flow: &mut Flow, releasable: u16, context: &Context, outcome: &mut Outcome) {
     let [initiator, responder] = outcome.after;
     let closed = (initiator.number() | responder.number()) == State::Closed as u8;
     let opening = initiator.is_opening() | responder.is_opening();
@@ -579,8 +596,12 @@ fn settle(flow: &mut Flow, releasable: u16, outcome: &mut Outcome) {
     let mut released = flow.flags & releasable;
     if !opening && !closed {
         released |= flow.flags & held::HANDSHAKE;
-        // What was pending is of before: an answer to it comes late.
-        if was_opening {
+        // What was pending is of before: an answer to it comes late. But a SYN
+        // with a higher number is of a later connection (RFC 9293 section 3.4.1:
+        // the generator only goes up), whose segments overtook this one.
+        let later = context.pending.is_syn_of(INITIATOR)
+            & context.pending.seq.after(flow.ends[INITIATOR].isn);
+        if was_opening & !context.veiled(later) {
             flow.flags &= !flow_flags::SYN_ON_LIVE;
         }
     }

@@ -69,9 +69,8 @@ impl Entry {
 
     /// The SYN or SYN-ACK that a segment may answer.
     pub(super) fn recall(&self, flags: Flags) -> PendingSyn {
-        let [initiator, _] = self.flow.bits();
         match &self.pending {
-            Some(pending) if wants_pending(self.flow.flags, initiator, flags) => **pending,
+            Some(pending) if wants_pending(self.flow.flags, flags) => **pending,
             Some(_) | None => PendingSyn::default(),
         }
     }

@@ -9,6 +9,7 @@ mod edges;
 mod express;
 mod forged;
 mod handshake;
+mod later;
 mod liberal;
 mod numbers;
 mod overtaking;

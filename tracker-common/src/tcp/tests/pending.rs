@@ -5,7 +5,7 @@ use std::{format, vec::Vec};
 use super::conversation::{Conversation, IRS, ISS, LIVE, segment};
 use crate::{
     abi::{Flow, Path, PendingSyn, flow_flags},
-    tcp::{Bits, Context, Flags, Outcome, State, meet, wants_pending},
+    tcp::{Context, Flags, Outcome, meet, wants_pending},
     time::Micros,
 };
 
@@ -85,7 +85,7 @@ fn what_is_pending_makes_no_difference_where_nobody_asks_for_it() {
             ] {
                 for ack in [0, ISS + 1, ISS + 2, IRS + 1, IRS + 2, OTHER, OTHER + 1] {
                     for sender in [0, 1] {
-                        let wanted = wants_pending(flow.flags, flow.bits()[0], Flags(flags));
+                        let wanted = wants_pending(flow.flags, Flags(flags));
                         asked += u32::from(wanted);
                         if differs(&flow, flags, seq, ack, sender) {
                             different += 1;
@@ -103,27 +103,13 @@ fn what_is_pending_makes_no_difference_where_nobody_asks_for_it() {
 }
 
 #[test]
-fn only_answers_ask_for_what_is_pending() {
-    let wants = |on_live, state: State, flags| {
-        let on_live = if on_live { flow_flags::SYN_ON_LIVE } else { 0 };
-        let others = !flow_flags::SYN_ON_LIVE;
-        let initiator = Bits::of(state as u8);
-        let wants = wants_pending(on_live, initiator, Flags(flags));
-        assert_eq!(
-            wants_pending(on_live | others, initiator, Flags(flags)),
-            wants
-        );
-        wants
-    };
-    for state in State::ALL {
-        for flags in [SYN_ACK, RST, RST_ACK] {
-            assert!(wants(true, state, flags) && !wants(false, state, flags));
+fn all_but_syns_ask_for_what_is_pending() {
+    let others = !flow_flags::SYN_ON_LIVE;
+    for on_live in [0, others, flow_flags::SYN_ON_LIVE, u16::MAX] {
+        let pending = on_live & flow_flags::SYN_ON_LIVE != 0;
+        for flags in [SYN_ACK, RST, RST_ACK, ACK, FIN, ACK | Flags::PSH] {
+            assert_eq!(wants_pending(on_live, Flags(flags)), pending, "{flags:#x}");
         }
-        // The third ACK tells which SYN-ACK was taken.
-        for flags in [ACK, FIN, ACK | Flags::PSH] {
-            assert_eq!(wants(true, state, flags), state.is_opening(), "{state:?}");
-            assert!(!wants(false, state, flags));
-        }
-        assert!(!wants(true, state, SYN) && !wants(false, state, SYN));
+        assert!(!wants_pending(on_live, Flags(SYN)));
     }
 }

@@ -82,10 +82,12 @@ fn an_rst_for_a_syn_ack_that_was_not_taken_closes_nothing() {
 
 #[test]
 fn an_rst_is_held_against_its_own_senders_syn_ack_only() {
-    // A SYN is none.
+    // A SYN is none; of one that is older than the flow no segment is left.
     let mut c = Conversation::established();
-    let syn = segment(SYN, 70_000, 0, 0);
-    assert_eq!(c.initiator(syn), Reason::SynOnLive);
+    let older = ISS.wrapping_sub(70_000);
+    assert_eq!(c.initiator(segment(SYN, older, 0, 0)), Reason::SynOnLive);
+    let late = segment(RST, older.wrapping_add(1), 0, 0);
+    assert_eq!(c.initiator(late), Reason::ResetLate);
     let reset = segment(RST, 70_001, 0, 0);
     assert_eq!(c.initiator(reset), Reason::ResetOutsideWindow);
     // Nor is that of the other end.
