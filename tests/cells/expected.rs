@@ -107,8 +107,9 @@ pub fn revived(situation: &Situation, from: End, sent: Option<Sent>) -> Option<[
     };
     let state = match (from, sent) {
         (_, Some(Sent::Reset)) | (A, None | Some(Sent::Syn)) => None,
-        // The SYN that its SYN-ACK had overtaken.
-        (B, Some(Sent::Syn)) if answered => None,
+        // A copy of the SYN that it has sent, or one that its SYN-ACK had
+        // overtaken: who calls selects a number (3.10.1).
+        (B, Some(Sent::Syn)) if responder.seen => None,
         // Whatever it had said before: it begins anew.
         (B, None | Some(Sent::Syn | Sent::SynAck)) => Some(LI),
         (B, _) => None,

@@ -4,7 +4,9 @@ mod taken;
 
 use tracker::replay::{Entry, Passage, Seen, Table, comparable};
 use tracker_common::{
-    abi::{Flow, Live, Path, Refusal, Role, Zone, end_flags, flow_flags, held, switches},
+    abi::{
+        Flow, Live, Path, RESPONDER, Refusal, Role, Zone, end_flags, flow_flags, held, switches,
+    },
     parse::Packet,
     reason::{Class, Reason},
     tcp::{Flags, Move, Received, Segment, Sent, State, on_arrival, on_sending, timeout::settled},
@@ -220,6 +222,23 @@ impl<'a> Met<'a> {
             assert!(segment.ack.after(called.isn) && !segment.ack.after(called.end));
             expected.ends[me].end = segment.end();
             expected.ends[me].flags = end_flags::SPOKE | segment.flags.0 & end_flags::FIN;
+        }
+        // And of what comes from a responder whose handshake only seems to be over.
+        let refused = self.reason == Reason::AfterClose
+            && me == RESPONDER
+            && self.settled.has(held::HALF_OPEN)
+            && segment.flags.0 & (Flags::SYN | Flags::RST) == 0;
+        if refused && remembered {
+            let (caller, end) = (&self.settled.ends[peer], &mut expected.ends[me]);
+            assert!(segment.ack.after(caller.isn) && !segment.ack.after(caller.end));
+            if end.has(end_flags::SEEN) {
+                assert!(segment.seq.after(end.isn) && !segment.seq.after(end.max_end));
+                end.end = end.end.max(segment.end());
+                end.flags |= segment.flags.0 & end_flags::FIN;
+            } else {
+                end.end = segment.end();
+                end.flags = end_flags::SPOKE | segment.flags.0 & end_flags::FIN;
+            }
         }
         assert_eq!(
             comparable(&after),
