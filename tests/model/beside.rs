@@ -9,12 +9,12 @@ use tracker_common::{
     seq::Seq,
     tcp::{
         Admission, Context, Flags, Opening, Outcome, Segment as Seen, State, admit, meet, open,
-        pass, timeout,
+        pass, timeout, wants_pending,
     },
     time::{Micros, Tick, ticks_from_ms},
 };
 
-use super::segment::{ACK, Segment};
+use super::segment::Segment;
 
 /// The end with index 0 is the key's low side, the other one its high side.
 const SIDES: [Side; 2] = [Side::Low, Side::High];
@@ -53,17 +53,20 @@ pub enum Brain {
     RefusesReceived,
     /// Lets a SYN on a live flow begin it anew.
     RestartsOnAnySyn,
+    /// Believes every FIN that comes again, for good.
+    DoubtsNoFin,
 }
 
 impl Brain {
     /// Those that are broken, each with the scenario that must show it.
-    pub const BROKEN: [(Self, &str); 6] = [
+    pub const BROKEN: [(Self, &str); 7] = [
         (Self::ClosesOnAnyReset, "plain"),
         (Self::TakesAnySynAck, "forge_at_client"),
         (Self::TakesAnyAck, "forge_at_server"),
         (Self::RefusesFinAgain, "early_fin"),
         (Self::RefusesReceived, "loss"),
         (Self::RestartsOnAnySyn, "loss"),
+        (Self::DoubtsNoFin, "forge_at_server"),
     ];
 }
 
@@ -132,7 +135,7 @@ impl Beside {
             let before = flow;
             let sender = flow.index_of(SIDES[from]);
             // Only what may answer it asks for it.
-            if flow.has(flow_flags::SYN_ON_LIVE) && segment.has(ACK) {
+            if wants_pending(flow.flags, seen.flags) {
                 context.pending = self.pending;
             }
             if !pass(&mut flow, &seen, sender, &context, live) {
@@ -307,6 +310,11 @@ fn distort(
         Brain::RefusesReceived => {
             if reason == Reason::AlreadyReceived {
                 return Reason::BeyondWindow;
+            }
+        }
+        Brain::DoubtsNoFin => {
+            if reason == Reason::FinRetransmit {
+                flow.end_doubts();
             }
         }
         Brain::RestartsOnAnySyn => {

@@ -101,6 +101,12 @@ fn is_over(pair: [Proved; 2]) -> bool {
     pair == [Proved::Closed; 2]
 }
 
+/// The pairs after both closes, by who waits.
+const ENDED: [[Proved; 2]; 2] = [
+    [Proved::TimeWait, Proved::Closed],
+    [Proved::Closed, Proved::TimeWait],
+];
+
 /// Property 1.
 ///
 /// Listed apart, since it is the nature of these runs that one end does not know
@@ -122,6 +128,13 @@ fn is_over(pair: [Proved; 2]) -> bool {
 /// * `old_syn`: a SYN of a connection that its sender has left behind opened a
 ///   flow of one SYN (section 3.5, figure 9), which waits for its time-out.
 /// * `misled`: see [`forged`].
+/// * `reset_unheard`: a forged copy of an end's FIN has acknowledged the other's
+///   FIN, so that one seems to be in CLOSED, and the end aborts. Its RST is then one
+///   that nobody takes: "An incoming segment containing a RST is discarded"
+///   (section 3.10.7.1), and nothing that either end sends tells that the other had
+///   a use for it. Were the FIN true and the RST forged, the segments would be the
+///   same, and the states TIME-WAIT and CLOSED. Only that pair may stand for CLOSED
+///   and CLOSED.
 pub fn at_rest(world: &World, setting: &Setting<'_>, notes: &mut Notes) {
     let states = world.states();
     let pair = world.tracker.pair_at_rest(setting.live);
@@ -153,6 +166,12 @@ pub fn at_rest(world: &World, setting: &Setting<'_>, notes: &mut Notes) {
         notes.apart.push(("planted", None));
     } else if past.misled {
         notes.apart.push(("misled", None));
+    } else if past.last_ack_forged
+        && past.reset
+        && states == [State::Closed; 2]
+        && pair.is_some_and(|pair| ENDED.contains(&pair))
+    {
+        notes.apart.push(("reset_unheard", None));
     } else {
         notes.findings.push(Finding {
             kind: format!("at rest: tracker {pair:?}, endpoints {states:?}"),
@@ -228,6 +247,8 @@ pub enum Effect {
     Misled,
     /// A flow that the segment opened.
     Planted,
+    /// The receiver's FIN was acknowledged, which its peer has not done.
+    LastAck,
 }
 
 /// Property 3. Says what it leaves behind.
@@ -260,7 +281,8 @@ pub enum Effect {
 ///   the flow comes back when the ends go on; at the next point of rest all must
 ///   be equal.
 /// * `forged_again`: the true end's FIN with another acknowledgement, as if sent
-///   again. It raises a doubt that is over at rest: then all must be equal.
+///   again. It raises a doubt that is over at rest: then all must be equal, but for
+///   `reset_unheard`.
 /// * `forged_opened`: there was no connection to the tracker's knowledge, and the
 ///   segment opened a flow. At rest it is listed as `planted`.
 /// * `drawn_…`, `refused_drawn`: what a true end answers to a forged segment may
@@ -325,6 +347,9 @@ pub fn forged(
         return Effect::Misled;
     } else if forgery.reason == Reason::FinRetransmit {
         notes.apart.push(("forged_again", None));
+        if pair.is_some_and(|pair| pair[forgery.victim] == Proved::Closed) {
+            return Effect::LastAck;
+        }
     } else if moved
         && segment.has(RST)
         && lt(victim.rcv_nxt, segment.seq)

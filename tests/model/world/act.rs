@@ -290,6 +290,7 @@ impl World {
             Effect::None => {}
             Effect::Misled => self.past.misled = true,
             Effect::Planted => self.past.planted = true,
+            Effect::LastAck => self.past.last_ack_forged = true,
         }
         self.budget.forgeries -= 1;
         if strikes {

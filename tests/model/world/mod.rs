@@ -65,6 +65,9 @@ pub struct Past {
     /// A forged segment that its receiver threw away moved the tracker, which
     /// could not know better. See `properties::forged`.
     pub misled: bool,
+    /// A forged segment has acknowledged the FIN of its receiver, which was in
+    /// LAST-ACK. See `properties::at_rest`.
+    pub last_ack_forged: bool,
 }
 
 /// How many different segments of each end are remembered for comparison with
