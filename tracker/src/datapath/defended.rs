@@ -255,7 +255,10 @@ fn trie<V: Pod>(map: &Map) -> Result<LpmTrie<&MapData, TrieKey, V>> {
 }
 
 /// Every element of a map without a lock.
-fn all<K: Pod + Default, V: Pod + Default>(map: &Map, name: &'static str) -> Result<Vec<(K, V)>> {
+pub(super) fn all<K: Pod + Default, V: Pod + Default>(
+    map: &Map,
+    name: &'static str,
+) -> Result<Vec<(K, V)>> {
     let mut found = Vec::new();
     read_all(descriptor(map, name)?, name, |key: &K, value: &V| {
         found.push((*key, *value));

@@ -140,6 +140,14 @@ pub enum Error {
         /// Candidates asked for.
         asked: u64,
     },
+    /// The seeder stopped before it had taken every seed.
+    #[error("the seeder took {taken} of {asked} connections and went no further")]
+    SeederStuck {
+        /// Seeds taken.
+        taken: u64,
+        /// Seeds asked for.
+        asked: u64,
+    },
     /// The clock could not be read.
     #[error("cannot read the coarse monotonic clock")]
     Clock(#[source] io::Error),

@@ -204,7 +204,7 @@ pub(super) fn load(options: &LoadOptions, pins: Option<&Path>) -> Result<Ebpf> {
 fn verify(ebpf: &mut Ebpf) -> Result<()> {
     let ingress: &mut Xdp = program(ebpf, names::INGRESS)?;
     accept(names::INGRESS, ingress.load())?;
-    for name in [names::EGRESS, names::REAP] {
+    for name in [names::EGRESS, names::REAP, names::SEED] {
         let classifier: &mut SchedClassifier = program(ebpf, name)?;
         accept(name, classifier.load())?;
     }

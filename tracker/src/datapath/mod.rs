@@ -10,7 +10,8 @@
 //! | `upkeep`, `notes`, `floods` | what the agent does by itself, written down there |
 //! | `sysctl` | sysctls that are changed for a time, and what they were |
 //! | `tables`, `beside`, `defended`, `batch`, `ring` | typed access to the maps |
-//! | `reap` | removal of flows by the kernel's judgement |
+//! | `policy`, `rules` | the compiled policies, and what is kept of their rules |
+//! | `reap`, `seed` | removal of flows by the kernel's judgement, and making them |
 //! | `trial` | the loaded programs in the hands of tests |
 //! | `sys` | system calls that aya does not offer |
 
@@ -30,8 +31,11 @@ mod nic;
 mod notes;
 mod pinned;
 mod pins;
+mod policy;
 mod reap;
 mod ring;
+mod rules;
+mod seed;
 mod sys;
 mod sysctl;
 mod tables;
@@ -52,8 +56,11 @@ pub use self::{
     nic::{HiddenTags, Nic, hidden_tags, index_of, name_of, names as interface_names},
     notes::{CookieNote, Corrections},
     pinned::Pinned,
+    policy::Installed,
     reap::ReapTotals,
     ring::EventRing,
+    rules::{Fresh, RuleTotals},
+    seed::Planted,
     sysctl::{Change, HostTcp, Managed, Sysctls},
     tables::Tables,
     trial::{Loaded, Place, Ran, Run, load_for_bench, load_for_test},

@@ -6,6 +6,8 @@ pub const INGRESS: &str = "tracker_ingress";
 pub const EGRESS: &str = "tracker_egress";
 /// Removes what userspace proposes.
 pub const REAP: &str = "tracker_reap";
+/// Makes flows of what userspace tells of.
+pub const SEED: &str = "tracker_seed";
 
 /// IPv4 flows.
 pub const FLOWS_V4: &str = "FLOWS_V4";
@@ -51,12 +53,28 @@ pub const PROVED: &str = "PROVED";
 pub const ANSWERS: &str = "ANSWERS";
 /// Banned prefixes.
 pub const BANS: &str = "BANS";
+/// Compiled policies.
+pub const POLICIES: &str = "POLICIES";
+/// Their prefixes.
+pub const PREFIXES: &str = "PREFIXES";
+/// What rules have decided.
+pub const RULE_COUNTS: &str = "RULE_COUNTS";
+/// What all CPUs share of rules.
+pub const RULE_STATES: &str = "RULE_STATES";
+/// Flows by rule and source prefix.
+pub const RULE_SHARES: &str = "RULE_SHARES";
+/// When flows by rule and source prefix are due.
+pub const RULE_RATES: &str = "RULE_RATES";
+/// The last refusals of connections without a flow.
+pub const DENIALS: &str = "DENIALS";
+/// Connections that are to become flows.
+pub const SEEDS: &str = "SEEDS";
 /// The clock of tests.
 pub const TEST_CLOCK: &str = "TEST_CLOCK";
 
 /// Every map that outlives its programs, pinned under its own name. Read-only
 /// data is not among them: each program has its own.
-pub const MAPS: [&str; 23] = [
+pub const MAPS: [&str; 31] = [
     FLOWS_V4,
     FLOWS_V6,
     LIVE,
@@ -79,14 +97,23 @@ pub const MAPS: [&str; 23] = [
     PROVED,
     ANSWERS,
     BANS,
+    POLICIES,
+    PREFIXES,
+    RULE_COUNTS,
+    RULE_STATES,
+    RULE_SHARES,
+    RULE_RATES,
+    DENIALS,
+    SEEDS,
     TEST_CLOCK,
 ];
 
 /// Every program and the name of its pin.
-pub const PROGRAMS: [(&str, &str); 3] = [
+pub const PROGRAMS: [(&str, &str); 4] = [
     (INGRESS, "prog_ingress"),
     (EGRESS, "prog_egress"),
     (REAP, "prog_reap"),
+    (SEED, "prog_seed"),
 ];
 
 /// The pin of a program.
@@ -94,6 +121,7 @@ pub fn program_pin(program: &str) -> &'static str {
     match program {
         INGRESS => "prog_ingress",
         EGRESS => "prog_egress",
+        SEED => "prog_seed",
         _ => "prog_reap",
     }
 }

@@ -43,7 +43,7 @@ impl Pinned {
     /// pins may not be read.
     pub fn open(dir: &Path) -> Result<Self> {
         pins::check(dir)?;
-        let tables = Tables::collect(|name| {
+        let mut tables = Tables::collect(|name| {
             let opening = |source| Error::Map {
                 action: "open",
                 map: name,
@@ -51,6 +51,7 @@ impl Pinned {
             };
             Map::from_map_data(open_map(dir, name)?).map_err(opening)
         })?;
+        tables.policy.pages.pin_at(dir);
         Ok(Self {
             dir: dir.to_owned(),
             tables,

@@ -17,7 +17,7 @@ use super::{
 
 /// A frame for the runs, which do not look at it: the kernel asks for one that
 /// holds more than an Ethernet header.
-const FRAME: [u8; 64] = [0; 64];
+pub(super) const FRAME: [u8; 64] = [0; 64];
 
 /// What became of the candidates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

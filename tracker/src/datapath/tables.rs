@@ -23,6 +23,7 @@ use super::{
     defended::Defended,
     error::{Error, Result},
     names,
+    policy::PolicyMaps,
     ring::EventRing,
     sys,
 };
@@ -45,10 +46,11 @@ pub struct Tables {
     pub(super) history: Map,
     pub(super) refusals: Map,
     pub(super) defended: Defended,
+    pub(super) policy: PolicyMaps,
     live: Mutex<Map>,
     interfaces: Mutex<Map>,
     zones: Mutex<Map>,
-    reap: Mutex<Map>,
+    pub(super) reap: Mutex<Map>,
     test_clock: Mutex<Map>,
 }
 
@@ -69,6 +71,7 @@ impl Tables {
             history: map(names::HISTORY)?,
             refusals: map(names::REFUSALS)?,
             defended: Defended::collect(&mut map)?,
+            policy: PolicyMaps::collect(&mut map)?,
             live: Mutex::new(map(names::LIVE)?),
             interfaces: Mutex::new(map(names::INTERFACES)?),
             zones: Mutex::new(map(names::ZONES)?),
@@ -453,7 +456,7 @@ pub(super) fn is_missing(error: &MapError) -> bool {
 }
 
 /// The data behind a map of one of the kinds that the tracker has.
-fn data<'a>(map: &'a Map, name: &'static str) -> Result<&'a MapData> {
+pub(super) fn data<'a>(map: &'a Map, name: &'static str) -> Result<&'a MapData> {
     if let Map::Array(data)
     | Map::HashMap(data)
     | Map::LruHashMap(data)

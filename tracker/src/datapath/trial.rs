@@ -8,9 +8,12 @@ use aya::{
     Ebpf,
     programs::{Program, ProgramError, SchedClassifier, TestRun, TestRunOptions, Xdp},
 };
-use tracker_common::abi::{Cause, Family, Flow, Key};
+use tracker_common::abi::{Cause, Family, Flow, Key, Seed};
 
-use super::{Error, LoadOptions, ProgramFacts, ReapTotals, Tables, load::load, names, reap};
+use super::{
+    Error, LoadOptions, Planted, ProgramFacts, ReapTotals, Tables, load::load, names, reap,
+    seed::plant,
+};
 
 /// Loads the programs for a test; whatever `options` say, the time is read
 /// from the map that [`Tables::set_test_clock`] writes.
@@ -190,6 +193,17 @@ impl Loaded {
     pub fn remove(&self, cause: Cause, candidates: &[(Family, Key, u32)]) -> Result<ReapTotals> {
         let reaper: &SchedClassifier = self.program(names::REAP)?;
         Ok(reap::reap(&self.tables, reaper, cause, candidates)?)
+    }
+
+    /// Makes flows of connections that are told of, as [`super::Pinned::plant`] does.
+    /// One thread at a time.
+    ///
+    /// # Errors
+    ///
+    /// The request cannot be made.
+    pub fn plant(&self, seeds: &[Seed]) -> Result<Planted> {
+        let seeder: &SchedClassifier = self.program(names::SEED)?;
+        Ok(plant(&self.tables, seeder, seeds)?)
     }
 
     /// Puts an element into a flow table as it stands, where no packet can

@@ -265,7 +265,6 @@ fn describe(rule: &Rule) -> RuleBlock {
         action: rule.action as u8,
         flags,
         profile: rule.timeouts.map_or(0, |profile| profile.index()),
-        source_bits: limits.source_bits,
         flows: limits.flows,
         source_flows: limits.source_flows,
         rate: rate(limits.rate),

@@ -3,10 +3,7 @@
 
 use std::collections::HashMap;
 
-use tracker_common::{
-    abi::{Family, PrefixKey, PrefixVectors},
-    policy::Prefix,
-};
+use tracker_common::abi::{Family, PrefixKey, PrefixVectors};
 
 use super::{
     Full,

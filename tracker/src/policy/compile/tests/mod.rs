@@ -13,7 +13,7 @@ use self::sample::{any_rule, policy, set, v4, v6};
 use super::{Compiled, Error, Full, Judge, MAX_BLOCKS, compile, lay_out, numbered, plain};
 use crate::policy::model::{Addresses, MAX_RULES, Policy};
 
-/// Interfaces of these tests: three that exist, in one bucket of up to four.
+/// Interfaces of these tests. Their indexes are equal modulo 4.
 fn index_of(name: &str) -> Option<u32> {
     match name {
         "eth0" => Some(1),
