@@ -16,7 +16,7 @@ use std::collections::{BTreeSet, HashSet, VecDeque};
 
 use anyhow::{Context as _, Result, ensure};
 use tracker_common::{
-    abi::{Family, Flow, Live, switches},
+    abi::{Family, Flow, Live, PROFILES, switches},
     tcp::{
         Move, Received, Sent, State,
         State::{Closed as CL, Established as ES, FinWait2 as F2, TimeWait as TW},
@@ -252,7 +252,7 @@ fn compare(
 fn patient(checked: bool) -> Live {
     Live {
         switches: if checked { 0 } else { switches::LIBERAL },
-        timeouts: [MAX_TIMEOUT_TICKS; timeout::CLASSES],
+        timeouts: [[MAX_TIMEOUT_TICKS; 16]; PROFILES],
         syn_ack_retries: u8::MAX,
         ..live()
     }

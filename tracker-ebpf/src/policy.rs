@@ -194,7 +194,7 @@ fn settle(scratch: &mut Scratch, seen: &Seen, initiator: Side, said: Verdict) ->
     }
     let reason = match said {
         Verdict::Leave(reason) => Some(reason),
-        Verdict::Allow => match rules::admit(rule, &event.key, family, high, now_ns) {
+        Verdict::Allow => match rules::take(rule, &event.key, family, high, now_ns) {
             Ok(held) => {
                 admitted.flags |= held;
                 None

@@ -99,10 +99,19 @@ pub fn reports(rule: u16, now_ns: u64) -> Option<u64> {
 /// Takes what a flow of `rule` must hold; gives its [`held`] bits, or the reason if a
 /// limit of the rule does not allow it.
 #[inline(never)]
-pub fn take(rule: &Rule, source: &Place, now_ns: u64) -> Result<u16, Reason> {
+pub fn take(
+    rule: &Rule,
+    key: &Key,
+    family: Family,
+    initiator_high: bool,
+    now_ns: u64,
+) -> Result<u16, Reason> {
     let Some(state) = state_of(rule.number) else {
         return Ok(0);
     };
+    // SAFETY: words of a map value that are written before the rule is in force.
+    let masks = unsafe { &(*state).source_masks };
+    let source = &Place::under_rule(key, family, initiator_high, masks, rule.number);
     if rule.rate.interval_ns != 0 {
         // SAFETY: a place in a map value.
         let due = unsafe { &raw mut (*state).due_ns };
@@ -186,19 +195,6 @@ fn give_one_back(rule: u16) {
     }
 }
 
-/// Takes what a flow of `rule` must hold, see [`take`].
-#[inline(always)]
-pub fn admit(
-    rule: &Rule,
-    key: &Key,
-    family: Family,
-    initiator_high: bool,
-    now_ns: u64,
-) -> Result<u16, Reason> {
-    let source = Place::under_rule(key, family, initiator_high, rule.source_bits, rule.number);
-    take(rule, &source, now_ns)
-}
-
 /// Gives back what a flow of the rule of that number held.
 #[inline(never)]
 pub fn give_back(released: u16, key: &Key, family: Family, initiator_high: bool, rule: u16) {
@@ -211,9 +207,9 @@ pub fn give_back(released: u16, key: &Key, family: Family, initiator_high: bool,
     let Some(state) = state_of(rule) else {
         return;
     };
-    // SAFETY: bytes of a map value that are written before the rule is in force.
-    let bits = unsafe { (*state).source_bits };
-    let source = Place::under_rule(key, family, initiator_high, bits, rule);
+    // SAFETY: words of a map value that are written before the rule is in force.
+    let masks = unsafe { &(*state).source_masks };
+    let source = Place::under_rule(key, family, initiator_high, masks, rule);
     let Some(count) = RULE_SHARES.get_ptr_mut(source) else {
         return;
     };

@@ -71,14 +71,27 @@ pub fn take(key: &Key, family: Family, initiator_high: bool, live: &Live) -> Opt
 }
 
 /// Gives them back.
-#[inline(never)]
+///
+/// Each place by itself: this is the end of the longest chain of calls, and both
+/// together would not fit its stack.
+#[inline(always)]
 pub fn give_back(key: &Key, family: Family, initiator_high: bool) {
-    let Some(live) = LIVE.get(0) else {
-        return;
-    };
-    let (listener, source) = Place::of_flow(key, family, initiator_high, live.source_bits);
+    give_back_listener(key, family, initiator_high);
+    give_back_source(key, family, initiator_high);
+}
+
+#[inline(never)]
+fn give_back_listener(key: &Key, family: Family, initiator_high: bool) {
+    let (listener, _) = Place::of_flow(key, family, initiator_high, [0; 2]);
     give_one_back(&listener);
-    give_one_back(&source);
+}
+
+#[inline(never)]
+fn give_back_source(key: &Key, family: Family, initiator_high: bool) {
+    if let Some(live) = LIVE.get(0) {
+        let (_, source) = Place::of_flow(key, family, initiator_high, live.source_bits);
+        give_one_back(&source);
+    }
 }
 
 /// Whether the listener or the prefix of a flow that is to be has as many as it

@@ -66,30 +66,39 @@ impl Place {
         }
     }
 
-    /// The prefix of a flow's initiator under the rule of that number.
+    /// The prefix of a flow's initiator under the rule of that number, by
+    /// [`super::RuleState::source_masks`].
     #[inline(always)]
     #[must_use]
     pub const fn under_rule(
         key: &Key,
         family: Family,
         initiator_high: bool,
-        bits: [u8; 2],
+        masks: &[u32; 5],
         rule: u16,
     ) -> Self {
         let w = &key.words;
-        let [bits_v4, bits_v6] = bits;
         let high = initiator_high as usize;
-        let (address, bits, zone) = match family {
-            Family::V4 => ([w[high], 0, 0, 0], bits_v4, w[3]),
+        let (address, zone) = match family {
+            Family::V4 => ([w[high] & masks[0], 0, 0, 0], w[3]),
             Family::V6 => {
                 let at = high * 4;
-                ([w[at], w[at + 1], w[at + 2], w[at + 3]], bits_v6, w[9])
+                let address = [
+                    w[at] & masks[1],
+                    w[at + 1] & masks[2],
+                    w[at + 2] & masks[3],
+                    w[at + 3] & masks[4],
+                ];
+                (address, w[9])
             }
         };
-        let mut place = Self::source(family, address, bits, zone);
-        place.port = rule;
-        place.kind = PlaceKind::RuleSource as u8;
-        place
+        Self {
+            address,
+            zone,
+            port: rule,
+            family: family as u8,
+            kind: PlaceKind::RuleSource as u8,
+        }
     }
 
     /// Both that a flow with this key takes a share of: its listener, and the
@@ -132,7 +141,7 @@ impl Place {
 /// The part of a prefix of `bits` that lies in the word `index`, as the word lies
 /// in the packet.
 #[inline(always)]
-const fn mask(bits: u8, index: u32) -> u32 {
+pub(super) const fn mask(bits: u8, index: u32) -> u32 {
     let bits = (bits as u32).saturating_sub(32 * index);
     let host = if bits >= 32 {
         u32::MAX
@@ -378,13 +387,15 @@ mod tests {
             let (_, mut source) = Place::of_flow(&key, Family::V4, high, [24, 64]);
             source.port = 7;
             source.kind = PlaceKind::RuleSource as u8;
-            let place = Place::under_rule(&key, Family::V4, high, [24, 64], 7);
+            let masks = crate::abi::RuleState::masks([24, 64]);
+            let place = Place::under_rule(&key, Family::V4, high, &masks, 7);
             assert_eq!(place, source);
         }
         let six = (([1, 2, 3, 4], 5), ([6, 7, 8, 9], 10));
         for (a, b) in [six, (six.1, six.0)] {
             let (key, from) = Key::v6(a, b, Zone(1));
-            let place = Place::under_rule(&key, Family::V6, from as u8 != 0, [0, 128], 1);
+            let masks = crate::abi::RuleState::masks([0, 128]);
+            let place = Place::under_rule(&key, Family::V6, from as u8 != 0, &masks, 1);
             assert_eq!((place.address, place.zone), (a.0, 1));
         }
     }

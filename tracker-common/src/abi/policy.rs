@@ -18,6 +18,8 @@
 //! block numbers of those chunks alone, in order. A *chunk* is a block of
 //! [`CHUNK_RULES`] bits, a rule each; equal chunks are stored once.
 
+use super::defence::mask;
+
 /// Unit of an inner array of `POLICIES`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
@@ -151,8 +153,6 @@ pub struct Rule {
     pub flags: u8,
     /// Row of [`super::Live::timeouts`] for its flows, 0 to 7.
     pub profile: u8,
-    /// Bits of the prefixes that the limits by source count, IPv4 and IPv6.
-    pub source_bits: [u8; 2],
     /// Flows that may be open at once; 0: any number.
     pub flows: u32,
     /// The same from one prefix.
@@ -174,7 +174,6 @@ impl Rule {
             action: (facts >> 16) as u8,
             flags: (facts >> 24) as u8,
             profile: (facts >> 32) as u8,
-            source_bits: [(facts >> 40) as u8, (facts >> 48) as u8],
             flows: flows as u32,
             source_flows: (flows >> 32) as u32,
             rate: Rate {
@@ -191,13 +190,10 @@ impl Rule {
     /// The block that tells of it.
     #[must_use]
     pub const fn to_block(&self) -> Block {
-        let [v4, v6] = self.source_bits;
         let facts = self.number as u64
             | (self.action as u64) << 16
             | (self.flags as u64) << 24
-            | (self.profile as u64) << 32
-            | (v4 as u64) << 40
-            | (v6 as u64) << 48;
+            | (self.profile as u64) << 32;
         Block {
             words: [
                 facts,
@@ -292,15 +288,29 @@ pub struct RuleState {
     pub report_due_ns: u64,
     /// Reports that were left out.
     pub unreported: u64,
-    /// [`Rule::source_bits`] of the flows that hold a share of their source.
-    pub source_bits: [u8; 2],
+    /// Of the words of an address, as they lie in a packet, the bits by which sources
+    /// are counted: that of IPv4, then those of IPv6. See [`RuleState::masks`].
+    pub source_masks: [u32; 5],
     /// Zero.
-    pub reserved: [u8; 6],
-    /// Zero.
-    pub reserved_too: [u64; 3],
+    pub reserved: [u32; 3],
 }
 
 const _: () = assert!(size_of::<RuleState>() == 64);
+
+impl RuleState {
+    /// [`RuleState::source_masks`] of prefixes of these lengths, IPv4 and IPv6.
+    #[must_use]
+    pub const fn masks(source_bits: [u8; 2]) -> [u32; 5] {
+        let [v4, v6] = source_bits;
+        [
+            mask(v4, 0),
+            mask(v6, 0),
+            mask(v6, 1),
+            mask(v6, 2),
+            mask(v6, 3),
+        ]
+    }
+}
 
 /// What was refused for a connection that has no flow, in the map `DENIALS` by its
 /// key.

@@ -78,7 +78,6 @@ fn blocks_tell_what_was_put_into_them() {
         action: Action::Prohibit as u8,
         flags: 0x1f,
         profile: 7,
-        source_bits: [24, 128],
         flows: u32::MAX,
         source_flows: 3,
         rate: Rate {
