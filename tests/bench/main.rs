@@ -3,6 +3,7 @@
 //! stdout.
 
 mod flood;
+mod long;
 mod machine;
 
 use std::process::ExitCode;
@@ -21,6 +22,8 @@ struct Arguments {
 enum Bench {
     /// What a flood costs, and what honest clients notice of it.
     Flood(flood::Arguments),
+    /// Whether a long flood's packets are all counted, and what it took given back.
+    LongFlood(long::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
 fn bench(bench: &Bench) -> Result<()> {
     let result = match bench {
         Bench::Flood(arguments) => serde_json::to_value(flood::run(arguments)?),
+        Bench::LongFlood(arguments) => serde_json::to_value(long::run(arguments)?),
     }
     .context("writing the result as JSON")?;
     println!("{result:#}");

@@ -2,6 +2,7 @@
 //! and the page that holds them.
 
 mod flood;
+mod long;
 mod page;
 
 use std::{
@@ -30,12 +31,20 @@ struct Bench {
 }
 
 /// All of them, in the order of the page.
-const BENCHES: &[Bench] = &[Bench {
-    name: "flood",
-    about: "what a SYN flood costs, and what honest clients notice of it: no defence, the kernel's \
-            cookies, nftables synproxy, the tracker",
-    section: flood::section,
-}];
+const BENCHES: &[Bench] = &[
+    Bench {
+        name: "flood",
+        about: "what a SYN flood costs, and what honest clients notice of it: no defence, the \
+                kernel's cookies, nftables synproxy, the tracker",
+        section: flood::section,
+    },
+    Bench {
+        name: "long-flood",
+        about: "whether a hundred million packets of every kind are all counted, and what they took \
+                is given back",
+        section: long::section,
+    },
+];
 
 /// What is asked for on the command line.
 #[derive(Debug)]
@@ -98,7 +107,7 @@ fn without_rounds(mut result: Value) -> Value {
 fn list() -> String {
     BENCHES
         .iter()
-        .map(|bench| format!("{:<8} {}\n", bench.name, bench.about))
+        .map(|bench| format!("{:<10} {}\n", bench.name, bench.about))
         .collect()
 }
 
