@@ -8,6 +8,7 @@
 //! | [`policy`] | the policy: its language, what it compiles to |
 //! | [`prefix`] | prefixes of addresses |
 //! | [`netlink`], [`sockets`] | what the kernel is asked: the sockets of this network namespace |
+//! | [`text`] | places in files, as people count them |
 //! | [`reset`] | RSTs that end a connection at both ends |
 //! | [`control`] | how the command line talks to the agent, and what it leaves behind |
 //! | [`agent`] | what runs beside the datapath: sweeps, events, signals |
@@ -27,4 +28,5 @@ pub mod prefix;
 pub mod replay;
 pub mod reset;
 pub mod sockets;
+pub mod text;
 pub mod view;

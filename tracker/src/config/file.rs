@@ -3,7 +3,7 @@
 //! What a single value may be is checked while it is read, so that the error
 //! knows the line; what several say together is checked in `check`.
 
-use std::{fmt, fs, ops::Range, path::Path, path::PathBuf, time::Duration};
+use std::{fmt, fs, path::Path, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result};
 use serde::{
@@ -16,7 +16,10 @@ use tracker_common::{
 };
 
 use super::{closest, defence::Defence, tracking::Tracking};
-use crate::cli::{ModeChoice, OnExit, RoleChoice, XdpChoice};
+use crate::{
+    cli::{ModeChoice, OnExit, RoleChoice, XdpChoice},
+    text::Text,
+};
 
 /// What a configuration file says. An absent key is `None`.
 #[derive(Debug, Default, Deserialize)]
@@ -245,36 +248,20 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<File> {
 
 /// The error with its place, the line it is in, and what may have been meant.
 fn explain(error: &toml::de::Error, text: &str, path: &Path) -> String {
-    use fmt::Write as _;
-
     let message = error.message().trim();
     let Some(span) = error.span() else {
         return format!("{}: {message}", path.display());
     };
-    let place = Place::find(text, span);
-    let mut out = format!(
-        "{}:{}:{}: {message}",
+    let text = Text::new(text);
+    let place = text.place(&span);
+    let hint = meant(message).map(|meant| format!("did you mean `{meant}`?"));
+    format!(
+        "{}:{}:{}: {message}\n{}",
         path.display(),
         place.line,
-        place.column
-    );
-    let number = place.line.to_string();
-    let margin = number.len();
-    // Writing to a string cannot fail.
-    let _ = write!(
-        out,
-        "\n{:margin$} |\n{number} | {}\n{:margin$} | {:before$}{}",
-        "",
-        place.text,
-        "",
-        "",
-        "^".repeat(place.width),
-        before = place.column - 1,
-    );
-    if let Some(meant) = meant(message) {
-        let _ = write!(out, " did you mean `{meant}`?");
-    }
-    out
+        place.column,
+        place.excerpt(hint.as_deref())
+    )
 }
 
 /// What serde lists as possible that is closest to what it found: both stand
@@ -286,36 +273,6 @@ fn meant(message: &str) -> Option<&str> {
     let mut quoted = message.split('`').skip(1).step_by(2);
     let found = quoted.next()?;
     closest(found, quoted)
-}
-
-/// A place in a file, as people count.
-struct Place<'a> {
-    line: usize,
-    column: usize,
-    text: &'a str,
-    width: usize,
-}
-
-impl<'a> Place<'a> {
-    fn find(text: &'a str, span: Range<usize>) -> Self {
-        let start = span.start.min(text.len());
-        let before = text.get(..start).unwrap_or(text);
-        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        let line = text
-            .get(line_start..)
-            .unwrap_or("")
-            .lines()
-            .next()
-            .unwrap_or("");
-        let column = before.get(line_start..).unwrap_or("").chars().count() + 1;
-        let rest = line.chars().count().saturating_sub(column - 1);
-        Self {
-            line: before.matches('\n').count() + 1,
-            column,
-            text: line,
-            width: span.len().clamp(1, rest.max(1)),
-        }
-    }
 }
 
 #[cfg(test)]
