@@ -154,7 +154,7 @@ pub fn is_returned(packet: &Packet, headers: &mut Headers) -> bool {
 
 /// Whether nobody answers at the packet's source, or this host itself would.
 #[inline(always)]
-fn is_from_nobody(packet: &Packet) -> bool {
+pub fn is_from_nobody(packet: &Packet) -> bool {
     if packet.source == packet.destination {
         return true;
     }

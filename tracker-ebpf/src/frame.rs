@@ -3,8 +3,8 @@
 use aya_ebpf::{
     EbpfContext as _,
     helpers::{
-        bpf_skb_load_bytes, bpf_skb_pull_data, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len,
-        bpf_xdp_load_bytes,
+        bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_pull_data, bpf_skb_store_bytes,
+        bpf_xdp_adjust_tail, bpf_xdp_get_buff_len, bpf_xdp_load_bytes, bpf_xdp_store_bytes,
     },
     programs::{TcContext, XdpContext},
 };
@@ -165,6 +165,33 @@ impl Ingress<'_> {
         unsafe { bpf_xdp_adjust_tail(self.0.ctx, (length as i32).wrapping_neg()) == 0 }
     }
 
+    /// Makes the frame `length` octets long.
+    #[inline(always)]
+    pub fn resize(&self, length: u32) -> bool {
+        let more = length.wrapping_sub(self.length()) as i32;
+        // SAFETY: as above.
+        more == 0 || unsafe { bpf_xdp_adjust_tail(self.0.ctx, more) == 0 }
+    }
+
+    /// Writes the first `length` octets of `words` (at most all) at `offset`.
+    #[inline(always)]
+    pub fn write<const N: usize>(&self, offset: u32, words: &[u32; N], length: u32) -> bool {
+        if length == 0 || length > 4 * N as u32 {
+            return false;
+        }
+        // So that the verifier of any kernel sees it.
+        let length = (opaque(length as usize) as u32).wrapping_sub(1) % (4 * N as u32) + 1;
+        // SAFETY: so many octets are there, and the helper checks the packet's end.
+        unsafe {
+            bpf_xdp_store_bytes(
+                self.0.as_ptr().cast(),
+                offset,
+                words.as_ptr().cast_mut().cast(),
+                length,
+            ) == 0
+        }
+    }
+
     /// Addresses the frame to its sender; false if it was sent to many, or by
     /// none that can be one.
     #[inline(always)]
@@ -296,6 +323,45 @@ impl Egress<'_> {
     pub fn ifindex(&self) -> u32 {
         // SAFETY: as above.
         unsafe { (*self.0.skb.skb).ifindex }
+    }
+}
+
+impl Egress<'_> {
+    /// Makes the packet `length` octets long.
+    #[inline(always)]
+    pub fn resize(&self, length: u32) -> bool {
+        // SAFETY: the pointer is this program's context; nothing that pointed into the
+        // packet is used after.
+        length == self.0.len() || unsafe { bpf_skb_change_tail(self.0.skb.skb, length, 0) == 0 }
+    }
+
+    /// Writes the first `length` octets of `words` (at most all) at `offset`.
+    #[inline(always)]
+    pub fn write<const N: usize>(&self, offset: u32, words: &[u32; N], length: u32) -> bool {
+        if length == 0 || length > 4 * N as u32 {
+            return false;
+        }
+        // So that the verifier of any kernel sees it.
+        let length = (opaque(length as usize) as u32).wrapping_sub(1) % (4 * N as u32) + 1;
+        // SAFETY: so many octets are there, and the helper checks the packet's end.
+        unsafe {
+            bpf_skb_store_bytes(self.0.skb.skb, offset, words.as_ptr().cast(), length, 0) == 0
+        }
+    }
+
+    /// Addresses the packet, which this host sends, to its sender; false if it is for
+    /// many.
+    #[inline(always)]
+    pub fn turn_back(&self) -> bool {
+        const GROUP: u8 = 1;
+        let Some([t0, t1, t2, t3, t4, t5, f0, f1, f2, f3, f4, f5]) = self.get::<12>(0) else {
+            return false;
+        };
+        if (t0 | f0) & GROUP != 0 {
+            return false;
+        }
+        let words = [[f0, f1, f2, f3], [f4, f5, t0, t1], [t2, t3, t4, t5]];
+        self.write(0, &words.map(u32::from_ne_bytes), 12)
     }
 }
 

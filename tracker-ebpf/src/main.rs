@@ -20,6 +20,7 @@ mod maps;
 mod memory;
 mod policy;
 mod programs;
+mod reject;
 mod rules;
 mod scratch;
 mod shares;

@@ -5,7 +5,7 @@ use tracker_common::{
     abi::{Event, Hook},
     defence::Answer,
     parse::Packet,
-    policy::{Found, Subject},
+    policy::{Found, Reply, Subject},
     tcp::{Context, Outcome, Segment},
 };
 
@@ -41,8 +41,12 @@ pub struct Scratch {
     pub found: Found,
     /// What the kernel's routes are asked.
     pub route: Route,
+    /// What a rejected packet is answered with.
+    pub reply: Reply,
     /// When the next refusal may be kept, coarse ns.
     pub kept_due_ns: u64,
+    /// When the next ICMP error may be sent, coarse ns.
+    pub error_due_ns: u64,
     /// The tag of the key.
     pub tag: u32,
     /// [`tracker_common::abi::Side`] that sent it, as a number. Here, as the

@@ -25,7 +25,8 @@ pub fn checksum_fits<B: Bytes + ?Sized>(frame: &B, packet: &Packet) -> Option<bo
 
 /// A sum of 16-bit words, however many were added up at once, in 16 bits.
 #[inline(always)]
-const fn fold(sum: u64) -> u16 {
+#[must_use]
+pub const fn fold(sum: u64) -> u16 {
     let sum = (sum & 0xffff_ffff) + (sum >> 32);
     let sum = (sum & 0xffff) + (sum >> 16);
     let sum = (sum & 0xffff) + (sum >> 16);

@@ -11,7 +11,7 @@ mod link;
 mod options;
 mod tcp;
 
-pub use checksum::{checksum_fits, sum};
+pub use checksum::{checksum_fits, fold, sum};
 
 use crate::{
     abi::{Family, Key, Side, Zone},

@@ -8,12 +8,14 @@
 mod interpret;
 mod limit;
 mod matcher;
+mod reject;
 mod subject;
 mod verdict;
 
 pub use interpret::{Mismatch, Ports, Prefix, Prefixes, Terms, interpret, mismatch};
 pub use limit::{REPORTS, conforms};
 pub use matcher::{Blocks, Decision, Found, NO_RULE, decide, first_common, judges_pickups};
+pub use reject::{QUOTE, Reply, prohibited, quoted, reset};
 pub use subject::{Action, Direction, Directions, Subject};
 pub use verdict::{Rejection, Verdict, rejection, tracks_refused, unrelated, verdict};
 

@@ -2,7 +2,8 @@
 
 use aya_ebpf::{
     EbpfContext as _,
-    bindings::{__sk_buff, TC_ACT_SHOT, TC_ACT_UNSPEC},
+    bindings::{__sk_buff, BPF_F_INGRESS, TC_ACT_SHOT, TC_ACT_UNSPEC},
+    helpers::bpf_redirect,
     macros::classifier,
     programs::TcContext,
 };
@@ -21,9 +22,10 @@ use crate::{
     maps::LIVE,
     policy,
     programs::{
-        MEETS_FLOW, OPENS_FLOW, STALE_FLOW, ask, ask_again, is_dropped, reason_of, slot_of,
+        MEETS_FLOW, OPENS_FLOW, STALE_FLOW, ask, ask_again, is_dropped, reason_of, rejection_of,
+        slot_of,
     },
-    scratch,
+    reject, scratch,
     track::{Seen, begin, pass_by, track},
 };
 
@@ -51,12 +53,30 @@ pub fn tracker_egress(ctx: TcContext) -> i32 {
     count::packet(reason, Hook::Egress, Egress(&ctx).length());
     #[cfg(feature = "packet-log")]
     aya_log_ebpf::trace!(&ctx, "out: {} octets, reason {}", ctx.len(), reason as u8);
-    if is_dropped(reason) {
+    if rejection_of(reason).is_some() && tracker_egress_reject(ctx.skb.skb, slot) != 0 {
+        // Its sender is this host: in at the interface where it would have left.
+        // SAFETY: the helper takes numbers.
+        let to = Egress(&ctx).ifindex();
+        unsafe { bpf_redirect(to, BPF_F_INGRESS.into()) as i32 }
+    } else if is_dropped(reason) {
         TC_ACT_SHOT
     } else {
         // Lets the next program of the hook decide (TCX_NEXT has this value).
         TC_ACT_UNSPEC
     }
+}
+
+/// Answers a packet that the policy rejects with the reason of that number: 1 if it
+/// has become its own answer.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tracker_egress_reject(skb: *mut __sk_buff, slot: u32) -> u32 {
+    let (Some(scratch), Some(rejection)) =
+        (scratch::of(Hook::Egress), rejection_of(reason_of(slot)))
+    else {
+        return 0;
+    };
+    reject::at_egress(&Egress(&TcContext::new(skb)), scratch, rejection).into()
 }
 
 /// Takes what a SYN-ACK of this host tells of the socket that sent it.

@@ -21,9 +21,9 @@ use crate::{
     policy,
     programs::{
         ANSWERS_SYN, MEETS_FLOW, OPENS_FLOW, RETURNS_COOKIE, STALE_FLOW, ask, ask_again,
-        is_dropped, reason_of, slot_of,
+        is_dropped, reason_of, rejection_of, slot_of,
     },
-    scratch,
+    reject, scratch,
     track::{Seen, begin, pass_by, track},
 };
 
@@ -74,7 +74,9 @@ pub fn tracker_ingress(ctx: XdpContext) -> u32 {
         frame.linear(),
         reason as u8
     );
-    if matches!(reason, Reason::CookieSent) {
+    let answered = matches!(reason, Reason::CookieSent)
+        || (rejection_of(reason).is_some() && tracker_ingress_reject(ctx.ctx, slot) != 0);
+    if answered {
         xdp_action::XDP_TX
     } else if is_dropped(reason) {
         xdp_action::XDP_DROP
@@ -105,6 +107,19 @@ extern "C" fn tracker_ingress_read(ctx: *mut xdp_md) -> u32 {
     }
     scratch.local = u8::from(ifindex == LOOPBACK);
     pass_by(scratch, &seen(&ctx)).map_or(MEETS_FLOW, |reason| reason as u32)
+}
+
+/// Answers a packet that the policy rejects with the reason of that number: 1 if it
+/// has become its own answer.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tracker_ingress_reject(ctx: *mut xdp_md, slot: u32) -> u32 {
+    let (Some(scratch), Some(rejection)) =
+        (scratch::of(Hook::Ingress), rejection_of(reason_of(slot)))
+    else {
+        return 0;
+    };
+    reject::at_ingress(&Ingress(&XdpContext::new(ctx)), scratch, rejection).into()
 }
 
 /// Looks at a packet before it meets its flow, and takes a cookie back that it

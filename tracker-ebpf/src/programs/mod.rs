@@ -6,7 +6,11 @@
 //! so that what is true of the headers is not followed through the brain; and only
 //! one stage at a time has its registers on the stack.
 
-use tracker_common::{abi::Mode, policy::tracks_refused, reason::Reason};
+use tracker_common::{
+    abi::Mode,
+    policy::{Rejection, rejection, tracks_refused},
+    reason::Reason,
+};
 
 use crate::{
     frame::opaque,
@@ -90,4 +94,10 @@ fn is_dropped(reason: Reason) -> bool {
         && LIVE
             .get(0)
             .is_some_and(|live| live.mode == Mode::Enforce as u8)
+}
+
+/// How a packet is answered that leaves under `reason`, if it is.
+#[inline(always)]
+fn rejection_of(reason: Reason) -> Option<Rejection> {
+    rejection(reason, LIVE.get(0)?)
 }
