@@ -184,6 +184,8 @@ reasons! {
     SourceLimit = 59, Note, "source_limit";
     /// An ACK that returned a SYN cookie, for whose flow there was no room.
     CookieUntracked = 60, Note, "cookie_untracked";
+    /// An answer of the tracker's own to a connection of this host that the policy rejects.
+    OwnRejection = 61, Note, "own_rejection";
 
     // Malformed.
     /// The frame ends inside its Ethernet or VLAN header.
@@ -387,6 +389,7 @@ mod tests {
             (58, "listener_limit"),
             (59, "source_limit"),
             (60, "cookie_untracked"),
+            (61, "own_rejection"),
             (64, "short_ethernet"),
             (66, "short_ip"),
             (67, "bad_ip_header"),

@@ -15,7 +15,7 @@ use tracker_common::{
     },
     policy::{
         Blocks, Direction, Found, NO_RULE, Subject, Verdict, conforms, decide, first_common,
-        judges_pickups, tracks_refused, verdict,
+        is_answer, judges_pickups, tracks_refused, verdict,
     },
     reason::Reason,
     tcp::{Admission, Admitted, Flags, Opening, admit},
@@ -144,6 +144,9 @@ pub fn judge(scratch: &mut Scratch, seen: &Seen, question: Question) -> Option<R
             let pickups = judges_pickups(flags(live));
             match admit(&scratch.packet.segment, ours, pickups, live) {
                 Admission::Open(opening) => opening,
+                Admission::Leave(Reason::StrayReset) if is_own(&scratch.event) => {
+                    return Some(Reason::OwnRejection);
+                }
                 Admission::Leave(reason) => return Some(reason),
             }
         }
@@ -164,6 +167,14 @@ pub fn judge(scratch: &mut Scratch, seen: &Seen, question: Question) -> Option<R
         return None;
     }
     settle(scratch, seen, initiator, said)
+}
+
+/// Whether what has come in is our own answer to what this host has sent, on its way
+/// back through the interface ([`crate::reject`]).
+#[inline(never)]
+pub fn is_own(event: &Event) -> bool {
+    // SAFETY: a map value of integers, of which any bits are.
+    unsafe { DENIALS.get(&event.key) }.is_some_and(|denial| is_answer(denial, event.time_ns))
 }
 
 /// Takes from the rule that was found what the flow needs, and counts.

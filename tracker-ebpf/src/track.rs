@@ -97,7 +97,7 @@ pub fn pass_by(scratch: &mut Scratch, seen: &Seen) -> Option<Reason> {
     event.time_ns = clock::coarse_ns();
     *tag = event.key.tag(family);
     if packet.quoted != 0 {
-        return Some(relate(packet, &event.key, side, *tag, *local != 0, live));
+        return Some(relate(packet, event, side, *tag, *local != 0, live));
     }
     *context = Context {
         now: Tick::from_ns(event.time_ns),
@@ -380,9 +380,14 @@ fn path_of(packet: &Packet, seen: &Seen) -> Path {
 /// Finds the flow that an ICMP error is about. It moves nothing (RFC 5927
 /// section 6), so the flow is only read, and without its lock.
 #[inline(always)]
-fn relate(packet: &Packet, key: &Key, side: Side, tag: u32, ours: bool, live: &Live) -> Reason {
-    let Some(flow) = table::find(packet.family(), key) else {
-        return unrelated(policy::flags(live), ours);
+fn relate(packet: &Packet, event: &Event, side: Side, tag: u32, ours: bool, live: &Live) -> Reason {
+    let Some(flow) = table::find(packet.family(), &event.key) else {
+        let reason = unrelated(policy::flags(live), ours);
+        return if matches!(reason, Reason::IcmpStray) && policy::is_own(event) {
+            Reason::OwnRejection
+        } else {
+            reason
+        };
     };
     // SAFETY: a map value of integers, which any bits are.
     let flow = unsafe { &*flow.cast_const() };

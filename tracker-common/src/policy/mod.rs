@@ -17,7 +17,7 @@ pub use limit::{REPORTS, conforms};
 pub use matcher::{Blocks, Decision, Found, NO_RULE, decide, first_common, judges_pickups};
 pub use reject::{QUOTE, Reply, prohibited, quoted, reset};
 pub use subject::{Action, Direction, Directions, Subject};
-pub use verdict::{Rejection, Verdict, rejection, tracks_refused, unrelated, verdict};
+pub use verdict::{Rejection, Verdict, is_answer, rejection, tracks_refused, unrelated, verdict};
 
 #[cfg(test)]
 mod tests;

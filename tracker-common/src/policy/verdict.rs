@@ -1,8 +1,8 @@
 //! What becomes of a packet that would open a flow.
 
-use super::{Action, Found};
+use super::{Action, Direction, Found};
 use crate::{
-    abi::{Live, Mode, policy_flags, rule_flags},
+    abi::{Denial, Live, Mode, policy_flags, rule_flags},
     reason::Reason,
     tcp::{Flags, Opening, stray},
 };
@@ -91,4 +91,20 @@ pub const fn unrelated(flags: u32, ours: bool) -> Reason {
     } else {
         Reason::IcmpUnrelated
     }
+}
+
+/// How long an answer to a rejected packet is on its way to this host itself, ns. Less
+/// than a millisecond; the coarse clock may be 10 ms late.
+const ANSWER_NS: u64 = 1_000_000_000;
+
+/// Whether `denial`, of the same addresses and ports, was answered with what has come
+/// in at `now_ns`: it was of a packet that this host sent just before.
+#[inline(always)]
+#[must_use]
+pub const fn is_answer(denial: &Denial, now_ns: u64) -> bool {
+    let reason = denial.reason;
+    let answered = reason == Reason::PolicyReset as u8 || reason == Reason::PolicyProhibited as u8;
+    answered
+        && denial.direction == Direction::Out as u8
+        && now_ns.wrapping_sub(denial.time_ns) < ANSWER_NS
 }
