@@ -9,7 +9,7 @@ use tracker_common::{
 use tracker_tests::program::{
     bench::Origin,
     frame::{Frame, Tags, Wrapping},
-    talk::{B, Talk},
+    talk::{A, B, Talk},
 };
 
 use crate::{
@@ -374,6 +374,57 @@ fn an_address_is_not_flooded_in_its_turn() {
                     .options
                     .contains(&etherparse::TcpOptionElement::MaximumSegmentSize(MSS))
             );
+        }
+    }
+}
+
+/// Who completed an ordinary handshake before the flood is known, too; who only claims
+/// to have seen the SYN-ACK is not.
+#[test]
+fn who_has_completed_a_handshake_is_answered_however_often_it_asks() {
+    let limited = Live {
+        answer_rate: 5,
+        // The made-up hosts are all of one IPv6 network.
+        source_bits: [32, 128],
+        ..answering()
+    };
+    let learning = Live {
+        defence: defence_flags::LEARN,
+        ..limited
+    };
+    let mut door = Door::new();
+    for (number, wrapping) in (0..).zip(distinct()) {
+        for (case, seen) in [(0, true), (1, false)] {
+            let mut client = talk(wrapping, 2 * (number * 2 + case));
+            client.ends[0].host = 0x3000 + (number * 2 + case) as u16 * 0x100;
+            door.bench.loaded.set_live(&learning).unwrap();
+            door.learn(&client);
+            let send = |door: &mut Door, origin, frame: Frame| {
+                door.bench.send(origin, &frame.summed()).unwrap()
+            };
+            let opened = send(&mut door, Origin::Wire, client.frame(A.syn()));
+            assert_eq!(opened, Reason::FlowOpened);
+            let answered = send(&mut door, Origin::Host, client.frame(B.syn_ack()));
+            assert_eq!(answered, Reason::Tracked);
+            let mut ack = client.frame(A.ack());
+            if !seen {
+                ack.ack = ack.ack.wrapping_add(1);
+            }
+            let reason = send(&mut door, Origin::Wire, ack);
+            assert_eq!(reason == Reason::Tracked, seen, "{reason:?}");
+
+            door.bench.loaded.set_live(&limited).unwrap();
+            // In a second of its own.
+            door.bench.wait_ms(1000).unwrap();
+            door.learn(&client);
+            let mut sent = 0;
+            for port in 0..20 {
+                let mut again = client;
+                again.ends[0].port = 1000 + port;
+                let reason = send(&mut door, Origin::Wire, syn(&again, Offer::ALL));
+                sent += u32::from(reason == Reason::CookieSent);
+            }
+            assert_eq!(sent, if seen { 20 } else { 5 }, "{wrapping:?}");
         }
     }
 }

@@ -13,10 +13,13 @@ mod sketch;
 pub use sketch::{Counted, Trace, count_answer, is_expired, is_touched};
 
 use crate::{
-    abi::{AtLimit, CookieMode, Listener, Live, PendingSyn, defence_flags},
+    abi::{
+        AtLimit, CookieMode, Flow, INITIATOR, Listener, Live, PendingSyn, RESPONDER, Side,
+        defence_flags, held,
+    },
     reason::Reason,
     seq::Seq,
-    tcp::{Flags, Options, Segment},
+    tcp::{Flags, Options, Segment, State},
     time::{Micros, TICK_NS, Tick, ticks_from_ms},
 };
 
@@ -291,6 +294,20 @@ pub const fn unreturned(live: &Live) -> Option<Reason> {
     }
 }
 
+/// Whether `segment` of its `from` side is the ACK that completes the handshake of
+/// `flow`, a connection from elsewhere: its sender has seen the SYN-ACK.
+#[inline(always)]
+#[must_use]
+pub const fn completes(flow: &Flow, from: Side, segment: &Segment) -> bool {
+    let answered = &flow.ends[RESPONDER];
+    flow.has(held::COUNTED)
+        && flow.index_of(from) == INITIATOR
+        && segment.flags.has(Flags::ACK)
+        && segment.flags.0 & (Flags::SYN | Flags::RST) == 0
+        && answered.bits().is(State::SynReceived)
+        && segment.ack.0 == answered.isn.plus(1).0
+}
+
 /// How long a handshake speaks for its source: an hour, ns.
 const VOUCHES_NS: u64 = 3_600_000_000_000;
 
@@ -543,6 +560,49 @@ mod tests {
         let of = |pickup| unreturned(&Live { pickup, ..live() });
         assert_eq!((of(1), of(0)), (None, Some(Reason::CookieInvalid)));
         assert!(vouches(5, 5 + VOUCHES_NS - 1) && !vouches(5, 5 + VOUCHES_NS));
+    }
+
+    #[test]
+    fn only_who_has_seen_the_syn_ack_completes_a_handshake() {
+        let mut flow = Flow {
+            flags: held::COUNTED | held::HALF_OPEN,
+            ..Flow::default()
+        };
+        flow.ends[RESPONDER].isn = Seq(500);
+        flow.ends[RESPONDER].set_state(State::SynReceived);
+        let ack = Segment {
+            ack: Seq(501),
+            flags: Flags(Flags::ACK),
+            ..Segment::default()
+        };
+        assert!(completes(&flow, Side::Low, &ack));
+        let with = |flags| Segment {
+            flags: Flags(flags),
+            ..ack
+        };
+        assert!(completes(&flow, Side::Low, &with(Flags::ACK | Flags::FIN)));
+        assert!(!completes(&flow, Side::High, &ack));
+        for wrong in [
+            with(0),
+            with(Flags::ACK | Flags::RST),
+            with(Flags::ACK | Flags::SYN),
+            Segment {
+                ack: Seq(502),
+                ..ack
+            },
+        ] {
+            assert!(!completes(&flow, Side::Low, &wrong), "{wrong:?}");
+        }
+        // Of a local client, over, or not answered yet.
+        let calling = Flow {
+            flags: held::HALF_OPEN,
+            ..flow
+        };
+        assert!(!completes(&calling, Side::Low, &ack));
+        for state in [State::Listen, State::Established, State::Closed] {
+            flow.ends[RESPONDER].set_state(state);
+            assert!(!completes(&flow, Side::Low, &ack), "{state:?}");
+        }
     }
 
     #[test]

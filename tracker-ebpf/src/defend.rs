@@ -46,7 +46,16 @@ pub fn defend(scratch: &mut Scratch, live: &Live) -> Fate {
     }
     let family = scratch.packet.family();
     // A packet of a flow is judged by that.
-    if table::find(family, &scratch.event.key).is_some() {
+    if let Some(flow) = table::find(family, &scratch.event.key) {
+        // SAFETY: a map value of integers, which any bits are. It is read without its
+        // lock: what is read of another flow vouches for one source too many.
+        let flow = unsafe { &*flow.cast_const() };
+        let from = Side::from_raw(scratch.from);
+        if live.defence & defence_flags::LEARN != 0
+            && defence::completes(flow, from, &scratch.packet.segment)
+        {
+            cookie::prove(&scratch.packet, live, scratch.event.time_ns);
+        }
         return Fate::Meet;
     }
     if live.defence & defence_flags::BANS != 0
