@@ -15,6 +15,8 @@ use crate::cli::{DEFAULT_PIN_DIR, ModeChoice, RoleChoice, RunArgs};
 /// Entries per flow table unless configured: with 2 tables of some 200 octets
 /// an entry, a full tracker takes 100 MB.
 const CAPACITY: u32 = 262_144;
+/// Where the agent can be talked to unless configured (FHS 3.0 section 3.15).
+const RUN_DIR: &str = "/run/tracker";
 /// Most of the default half-open and pick-up limits.
 const DEFAULT_LIMIT: u32 = 65_536;
 /// The kernel side's zone table.
@@ -50,6 +52,13 @@ pub fn check(file: &File, flags: &RunArgs, system: &System) -> Result<Config> {
         "the pin directory {} must be an absolute path, such as {DEFAULT_PIN_DIR}",
         pin_dir.display()
     );
+    let run_dir = file.run_dir.clone();
+    let run_dir = run_dir.unwrap_or_else(|| PathBuf::from(RUN_DIR));
+    ensure!(
+        run_dir.is_absolute(),
+        "the runtime directory {} must be an absolute path, such as {RUN_DIR}",
+        run_dir.display()
+    );
     let role = match flags.role.or(file.role).unwrap_or(RoleChoice::Host) {
         RoleChoice::Host => Role::Host,
         RoleChoice::Gateway => Role::Gateway,
@@ -64,6 +73,7 @@ pub fn check(file: &File, flags: &RunArgs, system: &System) -> Result<Config> {
         xdp: flags.xdp.or(file.xdp).unwrap_or(XdpChoice::Auto),
         on_exit: flags.on_exit.or(file.on_exit).unwrap_or(OnExit::Detach),
         pin_dir,
+        run_dir,
         capacity,
         preallocate: table.preallocate.unwrap_or(false),
         half_open_limit,
@@ -71,6 +81,7 @@ pub fn check(file: &File, flags: &RunArgs, system: &System) -> Result<Config> {
         tracking: file
             .tracking
             .check(flags.pickup, mode, capacity, &interfaces)?,
+        policy: file.policy.check()?,
         defence: file.defence.check(role)?,
         timeouts: timeouts(&file.timeouts),
         zones: zones(&file.zones, &interfaces)?,
@@ -181,6 +192,7 @@ mod tests {
     use tracker_common::tcp::timeout::Class;
 
     use super::*;
+    use crate::policy::CONFIG_KEYS;
 
     /// What `tracker/dist/tracker.toml` holds.
     const DOCUMENTED: &str = include_str!("../../dist/tracker.toml");
@@ -226,6 +238,7 @@ mod tests {
         on.zones.clear();
         assert_eq!(on.defence.listeners.len(), 1);
         on.defence.listeners.clear();
+        assert_eq!(on.policy.path.take().as_deref(), Some(Path::new("policy.toml")));
         assert_eq!(on, defaults);
     }
 
@@ -258,7 +271,7 @@ mod tests {
         let on: toml::Table = switched_on().parse().unwrap();
         let mut tables = Vec::new();
         collect(String::new(), false, &on, &mut tables);
-        assert_eq!(tables.len(), 10);
+        assert_eq!(tables.len(), 11);
         for (name, repeated, table) in tables {
             let header = match (name.as_str(), repeated) {
                 ("", _) => String::new(),
@@ -270,6 +283,10 @@ mod tests {
             let known: Vec<&str> = message.split('`').skip(3).step_by(2).collect();
             assert!(!known.is_empty(), "{message}");
             for key in known {
+                if name == "policy" && !CONFIG_KEYS.contains(&key) {
+                    // The language has documentation of its own.
+                    continue;
+                }
                 assert!(table.contains_key(key), "[{name}] {key} is not documented");
             }
         }
@@ -342,6 +359,7 @@ mod tests {
         insta::assert_snapshot!(error("interfaces = [\"wlan0\"]"), @"there is no interface `wlan0`: this machine has lo, eth0, eth1");
         insta::assert_snapshot!(error("[table]\ncapacity = 100\nhalf_open_limit = 101"), @"table.half_open_limit is 101, more than table.capacity, which is 100: lower the limit or raise the capacity");
         insta::assert_snapshot!(error("pin_dir = \"tracker\""), @"the pin directory tracker must be an absolute path, such as /sys/fs/bpf/tracker");
+        insta::assert_snapshot!(error("run_dir = \"run\""), @"the runtime directory run must be an absolute path, such as /run/tracker");
         let zone = "[[zones]]\ninterface = \"eth0\"\nouter = 10\nzone = 1\n";
         insta::assert_snapshot!(error(&format!("{zone}{zone}")), @"[[zones]] number 2 repeats eth0, outer 10, inner 0");
         insta::assert_snapshot!(error("[[zones]]\ninterface = \"eth1\"\nzone = 1"), @"[[zones]] number 1 is about `eth1`, which is not tracked: the tracked interfaces are eth0");

@@ -15,7 +15,7 @@ use tracker_common::{
     time::{MAX_TIMEOUT_TICKS, ms_from_ticks, ticks_from_ms},
 };
 
-use super::{closest, defence::Defence, tracking::Tracking};
+use super::{closest, defence::Defence, policy::Policy, tracking::Tracking};
 use crate::{
     cli::{ModeChoice, OnExit, RoleChoice, XdpChoice},
     text::Text,
@@ -31,8 +31,10 @@ pub struct File {
     pub(super) xdp: Option<XdpChoice>,
     pub(super) on_exit: Option<OnExit>,
     pub(super) pin_dir: Option<PathBuf>,
+    pub(super) run_dir: Option<PathBuf>,
     pub(super) table: Table,
     pub(super) tracking: Tracking,
+    pub(super) policy: Policy,
     pub(super) defence: Defence,
     pub(super) timeouts: Timeouts,
     pub(super) zones: Vec<Zone>,
@@ -243,7 +245,10 @@ pub fn load(path: &Path) -> Result<File> {
 
 /// The file `path` with the content `text`.
 pub(super) fn parse(text: &str, path: &Path) -> Result<File> {
-    toml::from_str(text).map_err(|error| anyhow::Error::msg(explain(&error, text, path)))
+    let mut file: File =
+        toml::from_str(text).map_err(|error| anyhow::Error::msg(explain(&error, text, path)))?;
+    file.policy.stand_in(path);
+    Ok(file)
 }
 
 /// The error with its place, the line it is in, and what may have been meant.

@@ -8,6 +8,7 @@ mod captures;
 mod check;
 mod defence;
 mod file;
+mod policy;
 mod reload;
 mod system;
 mod tracking;
@@ -27,7 +28,7 @@ pub use self::{
     reload::{Reloaded, merge},
     system::System,
 };
-pub use crate::cli::{ModeChoice, OnExit, PickupChoice, XdpChoice};
+pub use crate::cli::{FlowsChoice, ModeChoice, OnExit, PickupChoice, XdpChoice};
 
 /// A checked configuration of the agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +46,9 @@ pub struct Config {
     pub on_exit: OnExit,
     /// Where to pin maps and links.
     pub pin_dir: PathBuf,
+    /// Where the agent can be talked to, and keeps what it is to find again after a
+    /// restart. Absolute.
+    pub run_dir: PathBuf,
     /// Entries of each flow table (one per address family), 1 to 2^26.
     pub capacity: u32,
     /// Take the memory of the flow tables at load instead of as flows come.
@@ -57,6 +61,8 @@ pub struct Config {
     pub pickup_limit: u32,
     /// How flows are followed.
     pub tracking: Tracking,
+    /// The policy, and what becomes of its changes.
+    pub policy: Policy,
     /// What is done against floods while [`Config::mode`] is [`Mode::Enforce`].
     pub defence: Defence,
     /// Time-outs by [`tracker_common::tcp::timeout::Class`], in ticks, at
@@ -150,6 +156,21 @@ pub struct Adaptive {
     /// Here they would be nothing: above `start`, at most 1000. A table is never
     /// more than full, so above 100 the factor stays above 0.
     pub end: u32,
+}
+
+/// The policy, and what becomes of its changes: the table `[policy]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// The file to read it from with [`crate::policy::read`], which may be the
+    /// configuration itself; `None`: everything is allowed.
+    pub path: Option<PathBuf>,
+    /// A change of its files takes effect at once, not at the next reload.
+    pub watch: bool,
+    /// What becomes of open connections when the configured policy changes.
+    pub flows: FlowsChoice,
+    /// How long a gateway watches before it enforces a policy, where the kernel does
+    /// not tell of the connections that there are; at most a day.
+    pub grace: Duration,
 }
 
 /// What is done against floods: the table `[defence]`.

@@ -12,9 +12,9 @@ pub struct Reloaded {
 }
 
 /// Takes over from `new` what the programs can follow while they run: the
-/// mode, the time-outs, the limits, how flows are followed and defended, and the
-/// sweep. All else is fixed
-/// at load.
+/// mode, the policy's place, the time-outs, the limits, how flows are followed and
+/// defended, and the sweep. All else is fixed at load. The policy itself is read
+/// apart: what is wrong with it keeps nothing else from taking effect.
 ///
 /// `loaded` is the configuration that the programs were loaded with: the ring
 /// of half-open flows is as long as that one's limit, so the limit may move
@@ -31,6 +31,7 @@ pub fn merge(loaded: &Config, new: Config) -> Reloaded {
     fixed("role", new.role != loaded.role);
     fixed("xdp", new.xdp != loaded.xdp);
     fixed("pin_dir", new.pin_dir != loaded.pin_dir);
+    fixed("run_dir", new.run_dir != loaded.run_dir);
     fixed("table.capacity", new.capacity != loaded.capacity);
     fixed("table.preallocate", new.preallocate != loaded.preallocate);
     fixed(
@@ -68,6 +69,7 @@ pub fn merge(loaded: &Config, new: Config) -> Reloaded {
             ..new.tracking
         },
         mode: new.mode,
+        policy: new.policy,
         defence: if new.role == loaded.role {
             Defence {
                 manage_sysctls: loaded.defence.manage_sysctls,
@@ -117,6 +119,8 @@ mod tests {
         new.mode = Mode::Enforce;
         new.defence.cookies = CookieMode::Always;
         new.defence.source_limit = 7;
+        new.policy.path = Some("p.toml".into());
+        new.policy.watch = true;
         assert_eq!(
             merge(&loaded(), new.clone()),
             Reloaded {
@@ -131,6 +135,7 @@ mod tests {
         let mut new = loaded();
         new.interfaces.push("eth1".to_owned());
         new.role = Role::Gateway;
+        new.run_dir.push("elsewhere");
         new.capacity = 1;
         new.half_open_limit += 1;
         new.tracking.checksum = true;
@@ -142,6 +147,7 @@ mod tests {
             [
                 "interfaces",
                 "role",
+                "run_dir",
                 "table.capacity",
                 "table.half_open_limit",
                 "tracking.tcp_checksum",
