@@ -7,7 +7,7 @@
 //! | [`datapath`] | the kernel side: programs, hooks, maps, pins |
 //! | [`policy`] | the policy: its language, what it compiles to |
 //! | [`prefix`] | prefixes of addresses |
-//! | [`netlink`], [`sockets`] | what the kernel is asked: the sockets of this network namespace |
+//! | [`netlink`], [`sockets`], [`routes`] | what the kernel is asked about this network namespace |
 //! | [`text`] | places in files, as people count them |
 //! | [`reset`] | RSTs that end a connection at both ends |
 //! | [`control`] | how the command line talks to the agent, and what it leaves behind |
@@ -27,6 +27,7 @@ pub mod policy;
 pub mod prefix;
 pub mod replay;
 pub mod reset;
+pub mod routes;
 pub mod sockets;
 pub mod text;
 pub mod view;

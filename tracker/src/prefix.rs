@@ -44,10 +44,10 @@ pub fn parse(text: &str) -> Result<IpNet, String> {
     Ok(prefix)
 }
 
-/// The key of a prefix's ban.
+/// An address as it lies in a packet: IPv4 in the first word.
 #[must_use]
-pub fn ban_key(prefix: &IpNet) -> BanKey {
-    let (family, address) = match prefix.addr() {
+pub fn words(address: IpAddr) -> (Family, [u32; 4]) {
+    match address {
         IpAddr::V4(address) => {
             let word = u32::from_ne_bytes(address.octets());
             (Family::V4, [word, 0, 0, 0])
@@ -59,7 +59,13 @@ pub fn ban_key(prefix: &IpNet) -> BanKey {
             }
             (Family::V6, words)
         }
-    };
+    }
+}
+
+/// The key of a prefix's ban.
+#[must_use]
+pub fn ban_key(prefix: &IpNet) -> BanKey {
+    let (family, address) = words(prefix.addr());
     BanKey {
         prefix_len: FAMILY_BITS + u32::from(prefix.prefix_len()),
         family: [family as u8, 0, 0, 0],

@@ -1,8 +1,10 @@
-//! What the programs report, logged at DEBUG under `tracker::events`.
+//! What the programs report, logged at DEBUG under `tracker::events`; what rules with
+//! `log` decide, at INFO under `tracker::policy`.
 
 use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
 
@@ -19,7 +21,7 @@ use tracker_common::{
     tcp::State,
 };
 
-use super::gaps::Gaps;
+use super::{gaps::Gaps, policy::Policies};
 use crate::datapath::{EventRing, Pinned, ProgramLog};
 
 /// The ring of unfinished handshakes is written without a wake-up, so that a
@@ -64,7 +66,12 @@ impl Rings {
 
 /// Logs events until `stop`. `wake` gets the time of each report that half-open
 /// flows have become many.
-pub async fn run(mut rings: Rings, wake: watch::Sender<u64>, stop: CancellationToken) {
+pub async fn run(
+    mut rings: Rings,
+    wake: watch::Sender<u64>,
+    policies: Arc<Policies>,
+    stop: CancellationToken,
+) {
     let mut gaps = Gaps::default();
     let mut told = 0;
     let mut events = Vec::with_capacity(2 * BATCH);
@@ -90,6 +97,10 @@ pub async fn run(mut rings: Rings, wake: watch::Sender<u64>, stop: CancellationT
         loop {
             rings.take(&mut events);
             for event in &events {
+                if event.kind == EventKind::Decided as u8 {
+                    tracing::info!(target: "tracker::policy", "{}", policies.decided(event));
+                    continue;
+                }
                 if event.kind == EventKind::Pressure as u8 {
                     wake.send_replace(event.time_ns);
                 } else {
@@ -172,7 +183,9 @@ impl fmt::Display for Line<'_> {
                     "ended {after}: {cause}; {sent} packets, {out} bytes and {answered}, {back} back"
                 )
             }
-            Some(EventKind::Pressure | EventKind::Decided) | None => write!(f, "event of kind {}", event.kind),
+            Some(EventKind::Pressure | EventKind::Decided) | None => {
+                write!(f, "event of kind {}", event.kind)
+            }
         }
     }
 }

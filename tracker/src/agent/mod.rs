@@ -12,14 +12,20 @@
 //! | `ban` | bans that have ended, and those that the agent makes by itself |
 //! | `cookies`, `flight`, `posture`, `listeners`, `sysctls` | SYN cookies: when, for whom, and what they need of the host |
 //! | `recount`, `room` | counters that have drifted, and tables that are full |
+//! | `policy` | which policy is in force, and how it gets there |
+//! | `control` | what the command line asks over a socket |
+//! | `seeds` | connections that are older than the tracker |
 //! | `interfaces` | interfaces that go and come back |
+//! | `announce` | what it says about itself |
 //! | `signals` | SIGINT, SIGTERM, SIGHUP |
 //!
 //! The packet path does not depend on it: without an agent packets are tracked
 //! with the last configuration, and expired flows stay in the table but count
 //! as absent.
 
+mod announce;
 mod ban;
+mod control;
 mod cookies;
 mod duties;
 mod events;
@@ -30,11 +36,13 @@ mod interfaces;
 mod keeper;
 mod listeners;
 mod live;
+mod policy;
 mod posture;
 mod pressure;
 mod reaper;
 mod recount;
 mod room;
+mod seeds;
 mod signals;
 mod sysctls;
 mod time_wait;
@@ -55,10 +63,12 @@ use tracker_common::abi::Mode;
 
 use self::{
     ban::Record,
+    control::Control,
     cookies::Controller,
-    duties::{Duties, Pickup},
+    duties::Duties,
     interfaces::Interfaces,
     live::LiveOwner,
+    policy::{Gate, Policies, PolicyFiles, observing},
     signals::{Signal, Signals},
 };
 use crate::{
@@ -125,17 +135,21 @@ pub async fn run(
     let hooks_since_ns = hooks_since(&active, &config)?;
     let duties = Duties::of(&config, hooks_since_ns);
     let live = Arc::new(LiveOwner::adopt(Arc::clone(active.pinned()))?);
+    let policies = Arc::new(Policies::of(&config, active.pinned(), &live));
+    let mut gate = Gate::new(Arc::clone(&policies));
     let started = events::Rings::open(active.pinned()).and_then(|rings| {
-        attach(&mut active, &live, &config, &duties)?;
+        config = begin(&mut active, &live, &config, &duties, &policies, &mut gate)?;
         let record = Arc::new(Record::adopt(active.pinned())?);
         let controller = Controller::begin(active.pinned(), &live, &config)?;
+        let control = Control::open(policies.place())?;
         active.establish();
-        Ok((rings, record, controller))
+        Ok((rings, record, controller, control))
     });
-    let (rings, record, controller) = match started {
+    let (rings, record, controller, control) = match started {
         Ok(started) => started,
         Err(error) => {
             live.retire(&duties);
+            policies.end(active.is_adopted());
             return Err(error);
         }
     };
@@ -167,7 +181,13 @@ pub async fn run(
         sweep,
         stop.clone(),
     ));
-    tasks.spawn(events::run(rings, wake, stop.clone()));
+    tasks.spawn(events::run(
+        rings,
+        wake,
+        Arc::clone(&policies),
+        stop.clone(),
+    ));
+    tasks.spawn(control.run(Arc::clone(&policies), stop.clone()));
     tasks.spawn(flood::run(
         Arc::clone(active.pinned()),
         Arc::clone(&record),
@@ -182,10 +202,11 @@ pub async fn run(
     if let Some(log) = active.log() {
         tasks.spawn(events::forward_log(log, stop.clone()));
     }
-    announce(&active, &config);
+    announce::ready(&active, &config);
     ready(&running);
 
     let loaded = Arc::clone(&config);
+    let mut files = PolicyFiles::of(&config, &policies);
     let mut interfaces = Interfaces::new();
     let mut look = tokio::time::interval(interfaces::LOOK_EVERY);
     loop {
@@ -199,18 +220,24 @@ pub async fn run(
                 Signal::Reload => match reload() {
                     Ok(new) => {
                         let new = possible(new, &active);
-                        match apply(&loaded, new, &active, &live, &duties) {
+                        match apply(&loaded, new, &active, &live, &duties, &mut gate) {
                             Ok(new) => {
                                 config = new;
                                 configs.send_replace(Arc::clone(&config));
+                                files = PolicyFiles::of(&config, &policies);
                             }
-                            Err(error) => {
-                                tracing::error!("the configuration stays as it was: {error:#}");
-                            }
+                            Err(error) => stays(&policies, &error),
                         }
                     }
-                    Err(error) => tracing::error!("the configuration stays as it was: {error:#}"),
+                    Err(error) => stays(&policies, &error),
                 },
+            },
+            wanted = gate.opened() => match take_on(&wanted, *duties.borrow(), &active, &live, &duties) {
+                Ok(()) => {
+                    config = wanted;
+                    configs.send_replace(Arc::clone(&config));
+                }
+                Err(error) => tracing::error!("the policy is not enforced: {error:#}"),
             },
             _ = look.tick() => {
                 let looked = interfaces.look(&mut active, &config);
@@ -221,6 +248,11 @@ pub async fn run(
                     && let Err(error) = begin_anew(&config, &active, &live, &duties)
                 {
                     tracing::error!("pick-ups do not begin anew: {error:#}");
+                }
+                policies.follow_interfaces();
+                if files.changed() {
+                    policies.reload(&config);
+                    files = PolicyFiles::of(&config, &policies);
                 }
             }
             // A task that ends before it is told to has nothing more to do, or
@@ -238,6 +270,7 @@ pub async fn run(
     end_cookies(cookies, keep, &mut signals).await;
     stop.cancel();
     while tasks.join_next().await.is_some() {}
+    policies.end(keep);
     live.retire(&duties.borrow());
     let dir = config.pin_dir.display();
     match config.on_exit {
@@ -347,6 +380,30 @@ fn take_on(
     Ok(())
 }
 
+/// Puts the policy in force, attaches the hooks, and only then enforces: connections
+/// that are there must be known before. Gives the configuration that is in force.
+fn begin(
+    active: &mut Active,
+    live: &LiveOwner,
+    config: &Arc<Config>,
+    duties: &Duties,
+    policies: &Policies,
+    gate: &mut Gate,
+) -> Result<Arc<Config>> {
+    let enforced = active.pinned().live()?.mode == Mode::Enforce as u8
+        && active.are_in_place(&config.interfaces)?;
+    policies.begin(config, active.is_adopted())?;
+    active.pinned().set_run_dir(policies.place().path())?;
+    if enforced {
+        attach(active, live, config, duties)?;
+    } else {
+        attach(active, live, &observing(config), duties)?;
+    }
+    let passed = gate.pass(config)?;
+    live.configure(&passed, duties)?;
+    Ok(passed)
+}
+
 /// Everything that packets depend on first, then the hooks.
 fn attach(
     active: &mut Active,
@@ -356,7 +413,7 @@ fn attach(
 ) -> Result<()> {
     active.set_upkeep(duties.upkeep())?;
     live.configure(config, duties)?;
-    warn(config);
+    announce::warn(config);
     active
         .set_zones(&config.zones)
         .context("cannot fill the table of zones")?;
@@ -370,66 +427,7 @@ fn attach(
             others.len()
         );
     }
-    announce_grace(duties.pickup)
-}
-
-/// Tells what of the configuration makes the tracker see less.
-fn warn(config: &Config) {
-    if config.tracking.liberal {
-        tracing::warn!(
-            "tracking.liberal = true: no segment is held against windows, timestamps or the \
-             numbers of an RST; what a check would refuse is counted as `liberal`"
-        );
-    }
-}
-
-/// Tells how long connections are met in mid-life, where that ends.
-fn announce_grace(pickup: Pickup) -> Result<()> {
-    let Pickup::Until(end) = pickup else {
-        return Ok(());
-    };
-    match end.saturating_sub(Pinned::now_ns()?) / 1_000_000_000 {
-        0 => tracing::info!("connections of which no SYN was seen are not taken up"),
-        left => {
-            tracing::info!("connections of which no SYN was seen are taken up for another {left} s")
-        }
-    }
-    Ok(())
-}
-
-fn announce(active: &Active, config: &Config) {
-    let interfaces: Vec<String> = active
-        .attached()
-        .map(|it| {
-            let checksums = match it.checksums {
-                true => ", TCP checksums verified",
-                false => "",
-            };
-            format!(
-                "{} (XDP {}, egress {}{checksums})",
-                it.name,
-                it.xdp,
-                it.egress.as_str()
-            )
-        })
-        .collect();
-    let adopted = if active.is_adopted() {
-        ", with the flows of an earlier run"
-    } else {
-        ""
-    };
-    let doing = match config.mode {
-        Mode::Observe => "observing",
-        Mode::Enforce => "enforcing",
-    };
-    let cookies = match config.mode {
-        Mode::Observe => String::new(),
-        Mode::Enforce => format!(", SYN cookies {}", config.defence.cookies.as_str()),
-    };
-    tracing::info!(
-        "tracker ready: {doing} {}{cookies}{adopted}",
-        interfaces.join(", ")
-    );
+    announce::grace(duties.pickup)
 }
 
 /// Takes back a wish to keep what this kernel cannot keep.
@@ -443,6 +441,12 @@ fn possible(mut config: Config, active: &Active) -> Config {
     config
 }
 
+/// A configuration that was read again cannot be had.
+fn stays(policies: &Policies, error: &anyhow::Error) {
+    tracing::error!("the configuration stays as it was: {error:#}");
+    policies.failed(error);
+}
+
 /// Takes over what may change while the programs run; tells the rest.
 fn apply(
     loaded: &Config,
@@ -450,13 +454,14 @@ fn apply(
     active: &Active,
     live: &LiveOwner,
     duties: &watch::Sender<Duties>,
+    gate: &mut Gate,
 ) -> Result<Arc<Config>> {
     let reloaded = merge(loaded, new);
-    let config = Arc::new(reloaded.config);
+    let config = gate.reload(&Arc::new(reloaded.config))?;
     let hooks_since_ns = duties.borrow().hooks_since_ns;
     let new = Duties::of(&config, hooks_since_ns);
     take_on(&config, new, active, live, duties)?;
-    warn(&config);
+    announce::warn(&config);
     if reloaded.kept.is_empty() {
         tracing::info!("configuration read again");
     } else {

@@ -35,6 +35,9 @@ pub struct Recorded {
     pub numbers: Vec<u16>,
     /// Hash of the configuration's policy when it came into force; 0: it had none.
     pub configured: u64,
+    /// Somebody said so although it cuts off who manages this machine.
+    #[serde(default)]
+    pub forced: bool,
 }
 
 /// Names and traits of rules by their numbers.
@@ -47,7 +50,7 @@ pub struct RuleNames {
 }
 
 /// A rule that has or had a number.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Named {
     /// Its name.
     pub name: String,

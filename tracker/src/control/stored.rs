@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use tracker_common::{
@@ -12,9 +12,9 @@ use tracker_common::{
     tcp::timeout::Profile,
 };
 
-use crate::{
-    policy::model::{Addresses, Limits, Management, Policy, PrefixSet, Rule, Source},
-    prefix::{ban_key, of_ban},
+use crate::policy::{
+    model::{Addresses, Limits, Management, Policy, PrefixSet, Rule, Source},
+    prefixes::{from_brain, to_brain},
 };
 
 /// See the module.
@@ -106,29 +106,24 @@ impl From<Word> for Action {
 
 impl StoredPolicy {
     /// What `policy` says.
-    ///
-    /// # Errors
-    ///
-    /// It has prefixes that are none, which no check lets pass.
-    pub fn of(policy: &Policy) -> Result<Self> {
-        let sets = policy.sets.iter().map(|set| {
-            Ok(StoredSet {
-                name: set.name.clone(),
-                inline: set.inline,
-                prefixes: nets(&set.prefixes)?,
-            })
+    #[must_use]
+    pub fn of(policy: &Policy) -> Self {
+        let sets = policy.sets.iter().map(|set| StoredSet {
+            name: set.name.clone(),
+            inline: set.inline,
+            prefixes: nets(&set.prefixes),
         });
-        Ok(Self {
+        Self {
             rules: policy.rules.iter().map(store).collect(),
             default: policy.default.into(),
             default_log: policy.default_log,
-            sets: sets.collect::<Result<_>>()?,
+            sets: sets.collect(),
             management_ports: policy.management.ports.clone(),
-            management_peers: nets(&policy.management.peers)?,
+            management_peers: nets(&policy.management.peers),
             path: policy.source.path.clone(),
             set_files: policy.source.set_files.clone(),
             hash: policy.source.hash,
-        })
+        }
     }
 
     /// The policy that it tells of.
@@ -149,12 +144,12 @@ impl StoredPolicy {
                 .map(|set| PrefixSet {
                     name: set.name,
                     inline: set.inline,
-                    prefixes: set.prefixes.iter().map(prefix).collect(),
+                    prefixes: set.prefixes.iter().map(to_brain).collect(),
                 })
                 .collect(),
             management: Management {
                 ports: self.management_ports,
-                peers: self.management_peers.iter().map(prefix).collect(),
+                peers: self.management_peers.iter().map(to_brain).collect(),
             },
             source: Source {
                 path: self.path,
@@ -261,40 +256,8 @@ pub const fn action(action: Action) -> &'static str {
     }
 }
 
-fn nets(prefixes: &[Prefix]) -> Result<Vec<IpNet>> {
-    prefixes.iter().map(net).collect()
-}
-
-/// The prefix as people write it.
-///
-/// # Errors
-///
-/// It has more bits than its family's addresses.
-pub fn net(prefix: &Prefix) -> Result<IpNet> {
-    let key = tracker_common::abi::BanKey {
-        prefix_len: 32 + u32::from(prefix.bits),
-        family: [prefix.family as u8, 0, 0, 0],
-        address: prefix.address,
-        reserved: 0,
-    };
-    match of_ban(&key) {
-        Some(net) => Ok(net),
-        None => bail!("a prefix of {} bits is none", prefix.bits),
-    }
-}
-
-/// The prefix as the brain reads it.
-#[must_use]
-pub fn prefix(net: &IpNet) -> Prefix {
-    let key = ban_key(net);
-    Prefix {
-        family: match net {
-            IpNet::V4(_) => tracker_common::abi::Family::V4,
-            IpNet::V6(_) => tracker_common::abi::Family::V6,
-        },
-        address: key.address,
-        bits: net.prefix_len(),
-    }
+fn nets(prefixes: &[Prefix]) -> Vec<IpNet> {
+    prefixes.iter().map(from_brain).collect()
 }
 
 #[cfg(test)]
@@ -334,12 +297,12 @@ mod tests {
                 inline: false,
                 prefixes: prefixes
                     .iter()
-                    .map(|text| prefix(&text.parse().unwrap()))
+                    .map(|text| to_brain(&text.parse().unwrap()))
                     .collect(),
             }],
             management: Management {
                 ports: vec![22],
-                peers: vec![prefix(&"192.0.2.0/24".parse().unwrap())],
+                peers: vec![to_brain(&"192.0.2.0/24".parse().unwrap())],
             },
             source: Source {
                 path: Some("/etc/policy.toml".into()),
@@ -351,7 +314,7 @@ mod tests {
 
     #[test]
     fn what_is_stored_comes_back() {
-        let stored = StoredPolicy::of(&policy()).unwrap();
+        let stored = StoredPolicy::of(&policy());
         let text = serde_json::to_string(&stored).unwrap();
         assert!(text.contains("\"2001:db8::/32\""), "{text}");
         let back: StoredPolicy = serde_json::from_str(&text).unwrap();
@@ -360,7 +323,7 @@ mod tests {
 
     #[test]
     fn what_no_tracker_wrote_is_refused() {
-        let text = serde_json::to_string(&StoredPolicy::of(&policy()).unwrap()).unwrap();
+        let text = serde_json::to_string(&StoredPolicy::of(&policy())).unwrap();
         for (from, to, told) in [
             (r#""among":[0]"#, r#""among":[1]"#, "set"),
             (r#""directions":3"#, r#""directions":0"#, "direction"),

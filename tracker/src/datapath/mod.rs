@@ -8,6 +8,7 @@
 //! | `attach`, `nic` | the hooks on an interface, and what is asked of it |
 //! | `pins`, `pinned`, `unload` | the pin directory: holding, reading, removing it |
 //! | `upkeep`, `notes`, `floods` | what the agent does by itself, written down there |
+//! | `run` | where the agent's socket and records are |
 //! | `sysctl` | sysctls that are changed for a time, and what they were |
 //! | `tables`, `beside`, `defended`, `batch`, `ring` | typed access to the maps |
 //! | `policy`, `rules` | the compiled policies, and what is kept of their rules |
@@ -35,6 +36,7 @@ mod policy;
 mod reap;
 mod ring;
 mod rules;
+mod run;
 mod seed;
 mod sys;
 mod sysctl;
@@ -60,6 +62,7 @@ pub use self::{
     reap::ReapTotals,
     ring::EventRing,
     rules::{Fresh, RuleTotals},
+    run::run_dir,
     seed::Planted,
     sysctl::{Change, HostTcp, Managed, Sysctls},
     tables::Tables,

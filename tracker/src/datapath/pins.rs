@@ -15,6 +15,7 @@
 //! | `recount` | symbolic link that tells what recounts have corrected |
 //! | `cookies` | symbolic link that tells about SYN cookies |
 //! | `floods` | symbolic link that tells what was seen of floods |
+//! | `run` | symbolic link to the directory of the agent's socket and records |
 
 use std::{
     fs::{self, DirBuilder, File, Permissions, TryLockError},

@@ -13,9 +13,11 @@
 //! | `print` | a policy as text again |
 //! | [`prefixes`] | prefixes as people and as the brain have them |
 //! | [`compile`] | what the programs look up instead of it |
+//! | [`flows`] | flows that are there, as it would be asked about them |
 
 mod check;
 pub mod compile;
+pub mod flows;
 pub mod model;
 pub mod prefixes;
 mod print;

@@ -8,6 +8,7 @@ pub mod bans;
 mod beneath;
 pub mod csv;
 pub mod details;
+pub mod ends;
 pub mod head;
 pub mod json;
 pub mod listeners;

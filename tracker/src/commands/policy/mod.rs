@@ -4,6 +4,7 @@ mod apply;
 mod check;
 mod confirm;
 mod diff;
+mod read;
 mod show;
 mod test;
 
