@@ -6,6 +6,7 @@ mod meaning;
 mod messages;
 mod random;
 mod together;
+mod values;
 
 use std::path::Path;
 
