@@ -201,8 +201,10 @@ pub fn track(scratch: &mut Scratch) -> Met {
     }
     event::copy_totals(event, inside);
     // A connection that begins anew keeps the rule of the one before.
-    context.admitted.rule = inside.rule;
-    context.admitted.profile = inside.profile() as u8;
+    if outcome.restart != 0 {
+        context.admitted.rule = inside.rule;
+        context.admitted.profile = inside.profile() as u8;
+    }
     let seq = inside.next_event();
     let released = inside.retire();
     // SAFETY: `acquire` locked it.

@@ -102,6 +102,10 @@ pub fn judge(
         return Judgement::leave(Reason::AfterClose);
     }
     if flags.has(Flags::RST) {
+        // There is nothing to hold it against.
+        if context.veiled(flow.is_unread()) {
+            return Judgement::leave(Reason::Liberal);
+        }
         return reset::judge(
             flow, sender, receiver, segment, acks_syn, liberal, context, bound,
         );

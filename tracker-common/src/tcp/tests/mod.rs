@@ -19,3 +19,4 @@ mod random;
 mod refusals;
 mod resets;
 mod restarts;
+mod seeds;
