@@ -26,6 +26,7 @@
 //! | [`spoof`] | single segments that no socket sent |
 //! | [`captures`] | captures that were not made for this project |
 //! | [`invariants`] | what holds for any input, for the fuzzer and its corpus |
+//! | [`policies`] | policies made by hand |
 //! | [`program`] | the loaded programs, packet by packet |
 //! | [`terminal`] | a terminal for programs that behave differently on one |
 //! | [`wait`] | polling with the last mismatch told |
@@ -42,6 +43,7 @@ pub mod invariants;
 pub mod losses;
 pub mod netns;
 pub mod nft;
+pub mod policies;
 pub mod program;
 pub mod scenario;
 pub mod sockets;

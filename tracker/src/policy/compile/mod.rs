@@ -144,7 +144,8 @@ impl Compiled {
 
 /// Compiles `policy`. `index_of` gives the index of the interface of that name, `None`
 /// if there is none: rules match nothing there until the policy is compiled again.
-/// `number_of` gives the number of the rule of that name, 1 to 65,535.
+/// `number_of` gives the number of the rule of that name, 1 to 65,535; it is asked once
+/// for each rule in order, then for the default.
 ///
 /// # Errors
 ///
@@ -223,15 +224,16 @@ fn numbered(policy: &Policy, number_of: &dyn Fn(&str) -> u16) -> Vec<Numbered> {
         log: rule.log,
         shadow: rule.shadow,
     });
-    let default = Numbered {
+    let mut rules: Vec<_> = rules.collect();
+    rules.push(Numbered {
         number: number_of(DEFAULT_RULE),
         name: DEFAULT_RULE.to_owned(),
         line: 0,
         action: policy.default,
         log: policy.default_log,
         shadow: false,
-    };
-    rules.chain([default]).collect()
+    });
+    rules
 }
 
 fn flags(policy: &Policy) -> u32 {
