@@ -15,7 +15,7 @@ pub(in crate::policy) const UNITS: [(&str, u64); 4] =
     [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)];
 
 /// Keys of the table.
-const KEYS: [&str; 8] = [
+pub(super) const KEYS: [&str; 8] = [
     "rate",
     "burst",
     "connections",

@@ -41,6 +41,12 @@ pub(super) const KEYS: [&str; 7] = [
     "management",
 ];
 
+/// Keys of a set.
+const SET_KEYS: [&str; 2] = ["prefixes", "file"];
+
+/// Keys of `[management]`.
+const MANAGEMENT_KEYS: [&str; 2] = ["ports", "peers"];
+
 /// What other tools call them.
 pub(super) const OTHERS: [(&str, &str); 8] = [
     ("policy", "default"),
@@ -184,7 +190,7 @@ fn sets(scope: &mut Scope<'_>, root: &Table<'_, '_>, former: Option<&Policy>) ->
         } else if let Some(table) = Table::of(scope, format!("the set `{name}`"), value) {
             let misspelt = table.refuse_others(
                 scope,
-                &["prefixes", "file"],
+                &SET_KEYS,
                 &[
                     ("elements", "prefixes"),
                     ("addresses", "prefixes"),
@@ -287,7 +293,7 @@ fn management(scope: &mut Scope<'_>, root: &Table<'_, '_>) -> Management {
     };
     table.refuse_others(
         scope,
-        &["ports", "peers"],
+        &MANAGEMENT_KEYS,
         &[("port", "ports"), ("from", "peers")],
     );
     let filled = |key| {
@@ -354,4 +360,17 @@ fn rule_name(name: &str) -> Result<(), String> {
         );
     }
     Ok(())
+}
+
+/// Every key of the language.
+#[cfg(test)]
+pub(super) fn all_keys() -> impl Iterator<Item = &'static str> {
+    let tables: [&[&str]; 5] = [
+        &KEYS,
+        &SET_KEYS,
+        &MANAGEMENT_KEYS,
+        &rule::KEYS,
+        &limit::KEYS,
+    ];
+    tables.into_iter().flatten().copied()
 }

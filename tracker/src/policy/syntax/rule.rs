@@ -21,7 +21,7 @@ use crate::policy::{
 };
 
 /// Keys of a rule.
-const KEYS: [&str; 15] = [
+pub(super) const KEYS: [&str; 15] = [
     "name",
     "direction",
     "interface",

@@ -1,5 +1,6 @@
 //! The language as a whole: what is read, what is told, and how fast.
 
+mod documents;
 mod files;
 mod large;
 mod meaning;
