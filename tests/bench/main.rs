@@ -5,6 +5,8 @@
 mod flood;
 mod long;
 mod machine;
+mod policy;
+mod spread;
 
 use std::process::ExitCode;
 
@@ -24,6 +26,8 @@ enum Bench {
     Flood(flood::Arguments),
     /// Whether a long flood's packets are all counted, and what it took given back.
     LongFlood(long::Arguments),
+    /// What the first packet of a connection costs under how many rules.
+    Policy(policy::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -40,6 +44,7 @@ fn bench(bench: &Bench) -> Result<()> {
     let result = match bench {
         Bench::Flood(arguments) => serde_json::to_value(flood::run(arguments)?),
         Bench::LongFlood(arguments) => serde_json::to_value(long::run(arguments)?),
+        Bench::Policy(arguments) => serde_json::to_value(policy::run(arguments)?),
     }
     .context("writing the result as JSON")?;
     println!("{result:#}");

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{number, row, spread};
+use super::{number, row, spread, targets};
 
 const ABOUT: &str = "\
 A client's interface is flooded from one core: an eBPF program writes every frame anew, with a made-up source address,
@@ -28,7 +28,7 @@ pub fn section(report: &Value) -> String {
     text += "\nBeside the paced flood:\n\n";
     text += &noticed(report, "paced");
     text += "\n### Against the targets\n\n";
-    text += &targets(report);
+    text += &targets(&report["summary"]["targets"]);
     text
 }
 
@@ -169,34 +169,6 @@ fn noticed(report: &Value, which: &str) -> String {
     } else {
         "(Not a part of this run.)\n".to_owned()
     }
-}
-
-fn targets(report: &Value) -> String {
-    let mut table = row(["ratio", "at most", "measured", "met"]);
-    table += "|---|---|---|---|\n";
-    for target in report["summary"]["targets"]
-        .as_array()
-        .into_iter()
-        .flatten()
-    {
-        let measured = spread(&target["ratio"], 1.0);
-        table += &row([
-            target["what"].as_str().unwrap_or_default().to_owned(),
-            number(target["at_most"].as_f64().unwrap_or_default()),
-            if measured.is_empty() {
-                "not measured".to_owned()
-            } else {
-                measured
-            },
-            match target["met"].as_bool() {
-                Some(true) => "yes",
-                Some(false) => "no",
-                None => "",
-            }
-            .to_owned(),
-        ]);
-    }
-    table
 }
 
 #[cfg(test)]

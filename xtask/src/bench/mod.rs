@@ -4,6 +4,7 @@
 mod flood;
 mod long;
 mod page;
+mod policy;
 
 use std::{
     ffi::OsString,
@@ -43,6 +44,12 @@ const BENCHES: &[Bench] = &[
         about: "whether a hundred million packets of every kind are all counted, and what they took \
                 is given back",
         section: long::section,
+    },
+    Bench {
+        name: "policy",
+        about: "what the first packet of a connection costs under 1 to 10,000 rules, and a flood of \
+                them beside nftables",
+        section: policy::section,
     },
 ];
 
@@ -180,6 +187,31 @@ fn spread(value: &Value, factor: f64) -> String {
         }
         _ => String::new(),
     }
+}
+
+/// Ratios, each beside what it is to be.
+fn targets(targets: &Value) -> String {
+    let mut table = row(["ratio", "at most", "measured", "met"]);
+    table += "|---|---|---|---|\n";
+    for target in targets.as_array().into_iter().flatten() {
+        let measured = spread(&target["ratio"], 1.0);
+        table += &row([
+            target["what"].as_str().unwrap_or_default().to_owned(),
+            number(target["at_most"].as_f64().unwrap_or_default()),
+            if measured.is_empty() {
+                "not measured".to_owned()
+            } else {
+                measured
+            },
+            match target["met"].as_bool() {
+                Some(true) => "yes",
+                Some(false) => "no",
+                None => "",
+            }
+            .to_owned(),
+        ]);
+    }
+    table
 }
 
 /// A line of a table.

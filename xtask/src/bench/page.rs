@@ -24,6 +24,7 @@ brackets the smallest and the largest of all rounds.
     cargo xtask bench            # what there is
     cargo xtask bench flood      # a full run, which writes this page
     cargo xtask bench long-flood # likewise
+    cargo xtask bench policy     # likewise
     cargo xtask bench flood --quick --json flood.json
 ";
 
