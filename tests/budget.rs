@@ -38,10 +38,10 @@ const VERIFIED: [(&str, u32); 4] = [
 const STACK: u32 = 512 - 8 * 4;
 
 /// Octets of an object.
-const OBJECT: usize = 2_200_000;
+const OBJECT: usize = 2_800_000;
 
 /// Octets of all maps at the default configuration, without flows.
-const MAPS: u64 = 18_500_000;
+const MAPS: u64 = 20_500_000;
 
 /// Octets that a flow may take, by family: the class of the allocator from which
 /// its element comes. A bucket of 16 octets for each place in the table is

@@ -14,6 +14,7 @@ use tracker_common::{
         Place, PrefixVectors, RULE_PAGES, RULES_PER_PAGE, ReapControl, ReasonCount, Refusal,
         RingSlot, RuleCount, RuleState, SEEDS as SEED_SLOTS, Seed, ZoneKey,
     },
+    defence::{BUCKETS, MARKS},
     reason::Reason,
 };
 
@@ -115,12 +116,10 @@ pub static SHARES: HashMap<Place, u64, 65_536, { NO_PREALLOC }> = HashMap::new()
 pub static PROVED: LruHashMap<Place, u64, 16_384> = LruHashMap::new();
 
 /// How many SYN-ACKs went to which addresses lately: a sketch, see
-/// `defence::count_answer`. Written by the ingress hook.
+/// `defence::count_answer`. Written by the ingress hook; by the agent, behind the
+/// buckets, the marks of addresses that get none.
 #[btf_map]
-pub static ANSWERS: Array<u64, ANSWER_SLOTS> = Array::new();
-
-/// Slots of [`ANSWERS`], a power of two.
-pub const ANSWER_SLOTS: usize = 65_536;
+pub static ANSWERS: Array<u64, { BUCKETS + MARKS }> = Array::new();
 
 /// Banned prefixes. Written by `tracker ban` and the agent; what they refused is
 /// counted by the ingress hook. Keys are `BanKey`s.
@@ -162,12 +161,12 @@ pub static RULE_STATES: ArrayOfMaps<
 
 /// Flows by rule and source prefix. As `SHARES`.
 #[btf_map]
-pub static RULE_SHARES: HashMap<Place, u64, 65_536, { NO_PREALLOC }> = HashMap::new();
+pub static RULE_SHARES: HashMap<Place, u64, 32_768, { NO_PREALLOC }> = HashMap::new();
 
 /// When the next flow of a rule and source prefix is due, coarse ns. Written by both
 /// hooks; forgets who was asked for longest ago.
 #[btf_map]
-pub static RULE_RATES: LruHashMap<Place, u64, 16_384> = LruHashMap::new();
+pub static RULE_RATES: LruHashMap<Place, u64, 8192> = LruHashMap::new();
 
 /// The last refusal of a connection that has no flow. Written by both hooks; forgets
 /// what was written longest ago.
