@@ -119,7 +119,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, problem) in self.problems.iter().enumerate() {
             let gap = if index == 0 { "" } else { "\n" };
-            write!(f, "{gap}{problem}\n")?;
+            writeln!(f, "{gap}{problem}")?;
         }
         Ok(())
     }

@@ -12,8 +12,10 @@ use tracker_common::{
 };
 
 use super::super::{
+    Context,
     compile::plain,
     model::{Addresses, Limits, Management, Policy, PrefixSet, Rule, Source},
+    parse,
     prefixes::{canonical, to_brain, written},
     print,
     reach::{Dead, reach},
@@ -333,6 +335,36 @@ impl Rule {
         self.to_ports.truncate(1);
         if let Some((first, last)) = self.to_ports.first_mut() {
             *last = *first;
+        }
+    }
+}
+
+/// An example, of which parts are to be changed.
+const EXAMPLE: &str = include_str!("../../../dist/policy.toml");
+
+proptest! {
+    /// Whatever stands there, it is a policy or there is an error, and each problem has
+    /// a place that exists.
+    #[test]
+    fn no_text_is_too_broken(
+        cuts in prop::collection::vec((any::<prop::sample::Index>(), 0_usize..20), 0..4),
+        scraps in prop::collection::vec("[a-z!@#\\[\\]{}\"'=,.\\\\0-9/:ü\n-]{0,6}", 4),
+    ) {
+        let mut text: Vec<char> = EXAMPLE.chars().collect();
+        for ((at, cut), scrap) in cuts.iter().zip(&scraps) {
+            let at = at.index(text.len());
+            let end = (at + cut).min(text.len());
+            text.splice(at..end, scrap.chars());
+        }
+        let text: String = text.into_iter().collect();
+        let reading = parse(&text, Path::new("p.toml"), &Context::default());
+        prop_assert_eq!(reading.policy.is_some(), reading.report.error_count() == 0);
+        let lines = text.split('\n').count();
+        for problem in reading.report.problems() {
+            prop_assert!(problem.line.is_none_or(|line| line <= lines), "{}", problem);
+        }
+        if let Some(policy) = reading.policy {
+            prop_assert_eq!(read_back(&print(&policy)).sets, policy.sets);
         }
     }
 }
