@@ -10,7 +10,7 @@ use aya_ebpf::{
 };
 use tracker_common::{
     abi::{
-        Block, Denial, Event, EventKind, Family, Flow, Hook, INITIATOR, Live, PrefixVectors,
+        Block, Denial, Event, EventKind, Family, Flow, Hook, INITIATOR, Key, Live, PrefixVectors,
         RESPONDER, Rate, Rule, Side, flow_flags, rule_flags,
     },
     policy::{
@@ -173,8 +173,9 @@ pub fn judge(scratch: &mut Scratch, seen: &Seen, question: Question) -> Option<R
 /// back through the interface ([`crate::reject`]).
 #[inline(never)]
 pub fn is_own(event: &Event) -> bool {
+    let key: &Key = &event.key;
     // SAFETY: a map value of integers, of which any bits are.
-    unsafe { DENIALS.get(&event.key) }.is_some_and(|denial| is_answer(denial, event.time_ns))
+    unsafe { DENIALS.get(key) }.is_some_and(|denial| is_answer(denial, event.time_ns))
 }
 
 /// Takes from the rule that was found what the flow needs, and counts.
@@ -272,7 +273,8 @@ fn keep(scratch: &mut Scratch, ifindex: u32, rule: u16, reason: Reason) {
         reserved: [0; 6],
     };
     // Without room nobody can be told later why.
-    let _ = DENIALS.insert(&scratch.event.key, denial, BPF_ANY.into());
+    let key: &Key = &scratch.event.key;
+    let _ = DENIALS.insert(key, denial, BPF_ANY.into());
 }
 
 /// Writes down who opens what to whom, for a packet whose sender has opened it, or

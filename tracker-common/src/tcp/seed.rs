@@ -34,15 +34,13 @@ pub fn plant(flow: &mut Flow, seed: &Seed, tag: u32, generation: u32, now: Tick,
         flow.flags |= flow_flags::GUESSED;
     }
     flow.paths = seed.paths;
-    let mut end = 0;
-    for state in seed.states {
+    for (end, state) in flow.ends.iter_mut().zip(seed.states) {
         let state = Bits::of(state & 0x0f);
-        flow.ends[end].set_bits(state);
-        flow.ends[end].flags = end_flags::SPOKE;
+        end.set_bits(state);
+        end.flags = end_flags::SPOKE;
         if state.among(Bits::set(&CLOSING)) {
-            flow.ends[end].flags |= end_flags::FIN;
+            end.flags |= end_flags::FIN;
         }
-        end += 1;
     }
 }
 

@@ -55,8 +55,8 @@ pub fn tracker_egress(ctx: TcContext) -> i32 {
     aya_log_ebpf::trace!(&ctx, "out: {} octets, reason {}", ctx.len(), reason as u8);
     if rejection_of(reason).is_some() && tracker_egress_reject(ctx.skb.skb, slot) != 0 {
         // Its sender is this host: in at the interface where it would have left.
-        // SAFETY: the helper takes numbers.
         let to = Egress(&ctx).ifindex();
+        // SAFETY: the helper takes numbers.
         unsafe { bpf_redirect(to, BPF_F_INGRESS.into()) as i32 }
     } else if is_dropped(reason) {
         TC_ACT_SHOT
