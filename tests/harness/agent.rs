@@ -376,6 +376,9 @@ impl Drop for Tracker<'_> {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if !self.leave_pins && self.pin_dir.exists() {
+            if let Ok(records) = fs::read_link(self.pin_dir.join("run")) {
+                let _ = fs::remove_dir_all(records);
+            }
             let _ = fs::remove_dir_all(&self.pin_dir);
         }
         if thread::panicking() {

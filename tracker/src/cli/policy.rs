@@ -10,7 +10,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 use tracker_common::policy::Direction;
 
-use super::{PinArgs, StatsFormat};
+use super::{ListFormat, PinArgs, StatsFormat};
 
 /// Arguments of `tracker policy`.
 #[derive(Args, Debug)]
@@ -145,9 +145,9 @@ pub struct PolicyDiffArgs {
         tracker policy show\n  \
         tracker policy show -o json | jq -r '.rules[] | select(.hits == 0) | .name'")]
 pub struct PolicyShowArgs {
-    /// Output format.
+    /// Output format; csv and ndjson are the rules only.
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
-    pub output: StatsFormat,
+    pub output: ListFormat,
     /// See [`PinArgs`].
     #[command(flatten)]
     pub pin: PinArgs,

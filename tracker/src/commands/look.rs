@@ -7,6 +7,7 @@ use nix::{ifaddrs::getifaddrs, net::if_::if_nameindex};
 use tracker_common::abi::{Family, Flow, Key, Live, Place, flow_flags, held};
 
 use crate::{
+    control::place,
     datapath::Pinned,
     view::{Clock, LocalAddresses, Names, Row},
 };
@@ -123,21 +124,32 @@ impl HalfOpen {
     }
 }
 
-/// Names of the interfaces of the tracker's network namespace; none from another
-/// one, where the same index is another interface.
+/// Names of the policy's rules, and of the interfaces of the tracker's network
+/// namespace; none of these from another one, where the same index is another
+/// interface.
 ///
 /// # Errors
 ///
 /// When they cannot be listed.
 pub fn names(pinned: &Pinned) -> Result<Names> {
+    let rules = rule_names(pinned)?;
     if !pinned.is_of_this_namespace() {
-        return Ok(Names::default());
+        return Ok(Names::default().with_rules(rules));
     }
     let list = if_nameindex().context("cannot list this machine's network interfaces")?;
     let pairs = list
         .iter()
         .map(|one| (one.index(), one.name().to_string_lossy().into_owned()));
-    Ok(Names::new(pairs))
+    Ok(Names::new(pairs).with_rules(rules))
+}
+
+/// Names of the policy's rules by their numbers, as the agent has written them down.
+fn rule_names(pinned: &Pinned) -> Result<Vec<(u16, String)>> {
+    let Some(path) = pinned.run_dir() else {
+        return Ok(Vec::new());
+    };
+    let rules = place::Place::at(path).rules()?.rules.into_iter();
+    Ok(rules.map(|(number, named)| (number, named.name)).collect())
 }
 
 /// Addresses of the tracker's network namespace, likewise.

@@ -8,10 +8,13 @@ use tracker_common::abi::{Listener, interface_flags};
 use super::look::{HalfOpen, Look, names};
 use crate::{
     cli::{StatsArgs, StatsFormat},
+    control::place::Place,
     datapath::Pinned,
     view::{
         bans::left_ms,
-        stats::{CookiesDone, Defence, Flows, Interface, Map, Program, Snapshot, Upkeep},
+        stats::{
+            CookiesDone, Defence, Flows, Interface, Map, PolicyStats, Program, Snapshot, Upkeep,
+        },
     },
 };
 
@@ -79,7 +82,17 @@ fn snapshot(pinned: &Pinned) -> Result<Snapshot> {
         maps: maps.collect(),
         flows,
         defence: defence(pinned, half_open, look.now_ns)?,
+        policy: policy(pinned)?,
     })
+}
+
+/// What the agent has written down of the policy.
+fn policy(pinned: &Pinned) -> Result<Option<PolicyStats>> {
+    let Some(path) = pinned.run_dir() else {
+        return Ok(None);
+    };
+    let status = Place::at(path).status()?;
+    Ok(status.map(|status| PolicyStats::new(&status)))
 }
 
 fn defence(pinned: &Pinned, half_open: HalfOpen, now_ns: u64) -> Result<Defence> {

@@ -69,6 +69,9 @@ pub struct Status {
     pub confirm_until: Option<Moment>,
     /// Until when nothing is enforced, since connections are not known yet.
     pub observe_until: Option<Moment>,
+    /// The tracker is a gateway.
+    #[serde(default)]
+    pub gateway: bool,
     /// Policies that were not put in force because something was wrong with them,
     /// since the maps were made.
     pub errors: u64,

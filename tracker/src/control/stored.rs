@@ -251,8 +251,8 @@ pub const fn action(action: Action) -> &'static str {
     match action {
         Action::Allow => "allow",
         Action::Drop => "drop",
-        Action::Reset => "reject",
-        Action::Prohibit => "reject (prohibited)",
+        Action::Reset => "reset",
+        Action::Prohibit => "prohibit",
     }
 }
 

@@ -1,7 +1,7 @@
 //! A flow as comma-separated values (RFC 4180, but lines end in LF alone).
 //!
 //! Every field is a number, an address or one of our words, none of which needs
-//! quoting, except names of interfaces, which [`Names`] keeps quoted. What is
+//! quoting, except names of interfaces and rules, which [`Names`] keeps quoted. What is
 //! `null` in JSON is empty here.
 
 use std::io::{self, Write};
@@ -18,7 +18,7 @@ pub const HEADER: &str = "family,vlan,vlan_inner,interface,\
     initiator_addr,initiator_port,initiator_state,initiator_packets,initiator_bytes,\
     responder_addr,responder_port,responder_state,responder_packets,responder_bytes,\
     age_ms,idle_ms,expires_ms,syn_retransmits,synack_retransmits,origin,\
-    zone,timer,guessed,disproved,handshake_rtt_us,id,liberal,reset_pending";
+    zone,timer,guessed,disproved,handshake_rtt_us,id,liberal,reset_pending,rule";
 /// What the header has on top with details, which a line holds one of: the last
 /// segment that was refused.
 pub const DETAILS_HEADER: &str = ",refused_ago_ms,refused_reason,refused_sender,\
@@ -92,11 +92,12 @@ pub fn line(
     }
     write!(
         out,
-        ",{:016x},{},{}",
+        ",{:016x},{},{},",
         flow.id().0,
         row.is_liberal(),
         row.is_reset_pending()
     )?;
+    names.rule_csv(out, flow.rule)?;
     match beside.map(|beside| &beside.refusal) {
         None => {}
         Some(None) => out.write_all(b",,,,,,")?,

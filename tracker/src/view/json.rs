@@ -15,6 +15,7 @@
 //! | `id` | name of the flow in events, 16 hexadecimal digits |
 //! | `liberal` | its segments are exempt from the checks of windows, timestamps and RST numbers |
 //! | `reset_pending` | an RST came that was not exact, and nothing of its sender since |
+//! | `rule` | name of the policy's rule that admitted it, its number where the name is not known; `null`: none did |
 //! | `history`, `last_refusal` | with details only: the states that it went through, and the last segment that was refused |
 //! | `file`, `at_ms`, `ended` | of a replayed capture only: see [`Replayed`] |
 
@@ -85,6 +86,8 @@ pub fn object(
     boolean(out, row.is_liberal())?;
     out.write_all(b",\"reset_pending\":")?;
     boolean(out, row.is_reset_pending())?;
+    out.write_all(b",\"rule\":")?;
+    names.rule_json(out, flow.rule)?;
     if let Some(beside) = beside {
         details(out, row, beside)?;
     }

@@ -1,4 +1,4 @@
-//! Names of interfaces, ready for each format.
+//! Names of interfaces and of rules, ready for each format.
 
 use std::{
     collections::HashMap,
@@ -7,13 +7,15 @@ use std::{
 
 use super::text;
 
-/// The names of this machine's interfaces by index.
+/// The names of this machine's interfaces by index, and of the policy's rules by
+/// number.
 ///
 /// The kernel allows quotes, commas and control characters in a name
 /// (net/core/dev.c, `dev_valid_name`), so each is quoted once, here.
 #[derive(Clone, Debug, Default)]
 pub struct Names {
     by_index: HashMap<u32, Quoted>,
+    rules: HashMap<u16, Quoted>,
 }
 
 /// A name that somebody else chose, in each spelling.
@@ -54,6 +56,36 @@ impl Names {
                 .into_iter()
                 .map(|(index, name)| (index, Quoted::new(name)))
                 .collect(),
+            rules: HashMap::new(),
+        }
+    }
+
+    /// The same with rules, from pairs of number and name.
+    #[must_use]
+    pub fn with_rules(mut self, pairs: impl IntoIterator<Item = (u16, String)>) -> Self {
+        let pairs = pairs.into_iter();
+        self.rules = pairs
+            .map(|(number, name)| (number, Quoted::new(name)))
+            .collect();
+        self
+    }
+
+    /// Writes the name of a rule as a JSON string, its number where it has none, or
+    /// `null` for number 0.
+    pub(super) fn rule_json(&self, out: &mut impl Write, number: u16) -> io::Result<()> {
+        match self.rules.get(&number) {
+            Some(name) => out.write_all(name.json.as_bytes()),
+            None if number == 0 => out.write_all(b"null"),
+            None => write!(out, "\"{number}\""),
+        }
+    }
+
+    /// The same as a CSV field, empty for number 0.
+    pub(super) fn rule_csv(&self, out: &mut impl Write, number: u16) -> io::Result<()> {
+        match self.rules.get(&number) {
+            Some(name) => out.write_all(name.csv.as_bytes()),
+            None if number == 0 => Ok(()),
+            None => text::int(out, number),
         }
     }
 
@@ -107,7 +139,7 @@ mod tests {
 
     #[test]
     fn odd_names_are_quoted_for_each_format() {
-        let names = Names::new([(1, "a\",b".to_owned())]);
+        let names = Names::new([(1, "a\",b".to_owned())]).with_rules([(3, "x,y".to_owned())]);
         let written = |write: fn(&Names, &mut Vec<u8>, u32) -> io::Result<()>, index| {
             let mut out = Vec::new();
             write(&names, &mut out, index).unwrap();
@@ -115,6 +147,19 @@ mod tests {
         };
         assert_eq!(written(Names::json, 1), r#""a\",b""#);
         assert_eq!(written(Names::csv, 1), r#""a"",b""#);
+        let rule = |write: fn(&Names, &mut Vec<u8>, u16) -> io::Result<()>, number| {
+            let mut out = Vec::new();
+            write(&names, &mut out, number).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(
+            [3, 4, 0].map(|number| rule(Names::rule_json, number)),
+            [r#""x,y""#, r#""4""#, "null"]
+        );
+        assert_eq!(
+            [3, 4, 0].map(|number| rule(Names::rule_csv, number)),
+            [r#""x,y""#, "4", ""]
+        );
         assert_eq!(names.plain(1), "a\",b");
         assert_eq!(
             (written(Names::json, 7), written(Names::csv, 7)),

@@ -29,6 +29,12 @@ impl Clock {
             live,
         }
     }
+
+    /// From then to this moment, ms.
+    #[must_use]
+    pub const fn since_ms(&self, then: Tick) -> u64 {
+        ms_from_ticks(self.now.since(then))
+    }
 }
 
 /// What is to be said of a flow of a capture besides.
@@ -203,7 +209,7 @@ impl<'a> Row<'a> {
     /// From then to this moment, ms.
     #[must_use]
     pub const fn since_ms(&self, then: Tick) -> u64 {
-        ms_from_ticks(self.clock.now.since(then))
+        self.clock.since_ms(then)
     }
 
     /// Whether its segments are exempt from the checks of windows, timestamps and

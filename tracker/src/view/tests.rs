@@ -236,6 +236,7 @@ fn an_object_has_the_promised_fields() {
         "vlan": null,
         "vlan_inner": null
       },
+      "rule": null,
       "syn_retransmits": 3,
       "synack_retransmits": 0,
       "timer": "syn_sent",
@@ -276,6 +277,7 @@ fn an_object_has_the_promised_fields() {
         "vlan": null,
         "vlan_inner": null
       },
+      "rule": null,
       "syn_retransmits": 0,
       "synack_retransmits": 0,
       "timer": "established",
@@ -316,6 +318,7 @@ fn an_object_has_the_promised_fields() {
         "vlan": null,
         "vlan_inner": null
       },
+      "rule": null,
       "syn_retransmits": 0,
       "synack_retransmits": 0,
       "timer": "established",
@@ -356,6 +359,7 @@ fn an_object_has_the_promised_fields() {
         "vlan": 100,
         "vlan_inner": 7
       },
+      "rule": null,
       "syn_retransmits": 0,
       "synack_retransmits": 0,
       "timer": "established",
@@ -396,6 +400,7 @@ fn an_object_has_the_promised_fields() {
         "vlan": null,
         "vlan_inner": null
       },
+      "rule": null,
       "syn_retransmits": 0,
       "synack_retransmits": 0,
       "timer": "syn_received",
@@ -415,21 +420,21 @@ fn csv_has_a_header_and_as_many_fields_in_each_line() {
         "{text}"
     );
     insta::assert_snapshot!(text, @r"
-    family,vlan,vlan_inner,interface,initiator_addr,initiator_port,initiator_state,initiator_packets,initiator_bytes,responder_addr,responder_port,responder_state,responder_packets,responder_bytes,age_ms,idle_ms,expires_ms,syn_retransmits,synack_retransmits,origin,zone,timer,guessed,disproved,handshake_rtt_us,id,liberal,reset_pending
-    ipv4,,,eth0,198.51.100.9,40001,SYN_SENT,1,60,192.0.2.1,443,LISTEN,0,0,2000,1002,118996,3,0,handshake,0,syn_sent,false,0,,a58bfecf00000007,false,false
-    ipv4,,,eth0,198.51.100.9,40002,SYN_SENT,1,60,192.0.2.1,443,SYN_RECEIVED,0,0,2000,1002,58997,0,2,handshake,0,syn_received,false,0,,c270e48300000007,false,false
-    ipv4,,,eth0,198.51.100.9,40003,ESTABLISHED,21,2060,192.0.2.1,443,ESTABLISHED,300,30000,2000,1002,431998996,0,0,handshake,0,established,false,0,1500,df55ca3b00000007,false,false
-    ipv4,,,eth0,192.0.2.1,55000,ESTABLISHED,1,60,203.0.113.5,22,ESTABLISHED,0,0,2000,1002,431998996,0,0,pickup,0,established,true,0,,cef7c33d00000007,false,false
-    ipv4,,,eth0,198.51.100.9,40004,FIN_WAIT_1,1,60,192.0.2.1,443,ESTABLISHED,0,0,2000,1002,118996,0,0,handshake,0,fin_wait,false,0,,1513822f00000007,false,false
-    ipv4,,,eth0,198.51.100.9,40005,FIN_WAIT_2,1,60,192.0.2.1,443,CLOSE_WAIT,0,0,2000,600003,299993,0,0,handshake,0,half_closed,false,0,,31f867e700000007,false,false
-    ipv4,,,eth0,198.51.100.9,40006,CLOSING,1,60,192.0.2.1,443,CLOSING,0,0,2000,1002,28995,0,0,handshake,0,last_ack,false,0,,4edd4da300000007,false,false
-    ipv4,,,eth0,198.51.100.9,40007,TIME_WAIT,1,60,192.0.2.1,443,LAST_ACK,0,0,2000,1002,118996,0,0,handshake,0,time_wait,false,0,,6bc2335b00000007,false,false
-    ipv4,,,eth0,198.51.100.9,40008,TIME_WAIT,1,60,192.0.2.1,443,CLOSED,0,0,2000,1002,118996,0,0,handshake,0,time_wait,false,0,,a17feb4f00000007,false,false
-    ipv4,,,eth0,198.51.100.9,40009,CLOSED,1,60,192.0.2.1,443,CLOSED,0,0,2000,1002,8996,0,0,handshake,0,closed,false,0,,be64d10700000007,false,false
-    ipv4,10,,eth0,198.51.100.9,40003,ESTABLISHED,1,60,192.0.2.1,443,ESTABLISHED,0,0,2000,1002,431998996,0,0,handshake,10,established,false,0,,5b6776cf00000007,false,false
-    ipv4,100,7,eth0,198.51.100.9,40003,ESTABLISHED,1,60,192.0.2.1,443,ESTABLISHED,0,0,2000,1002,431998996,0,0,handshake,458852,established,false,0,,02f3415500000007,false,false
-    ipv6,,,eth0,2001:db8::9,50000,ESTABLISHED,1,60,2001:db8::1,443,ESTABLISHED,4,400,2000,1002,431998996,0,0,handshake,0,established,false,0,,2351c2ad00000007,false,false
-    ipv6,,,eth0,fe80::1,50000,SYN_SENT,1,60,2001:db8:1:2:3:4:5:6,65535,SYN_RECEIVED,0,0,2000,1002,58997,0,0,handshake,0,syn_received,false,0,,d2bb24a100000007,false,false
+    family,vlan,vlan_inner,interface,initiator_addr,initiator_port,initiator_state,initiator_packets,initiator_bytes,responder_addr,responder_port,responder_state,responder_packets,responder_bytes,age_ms,idle_ms,expires_ms,syn_retransmits,synack_retransmits,origin,zone,timer,guessed,disproved,handshake_rtt_us,id,liberal,reset_pending,rule
+    ipv4,,,eth0,198.51.100.9,40001,SYN_SENT,1,60,192.0.2.1,443,LISTEN,0,0,2000,1002,118996,3,0,handshake,0,syn_sent,false,0,,a58bfecf00000007,false,false,
+    ipv4,,,eth0,198.51.100.9,40002,SYN_SENT,1,60,192.0.2.1,443,SYN_RECEIVED,0,0,2000,1002,58997,0,2,handshake,0,syn_received,false,0,,c270e48300000007,false,false,
+    ipv4,,,eth0,198.51.100.9,40003,ESTABLISHED,21,2060,192.0.2.1,443,ESTABLISHED,300,30000,2000,1002,431998996,0,0,handshake,0,established,false,0,1500,df55ca3b00000007,false,false,
+    ipv4,,,eth0,192.0.2.1,55000,ESTABLISHED,1,60,203.0.113.5,22,ESTABLISHED,0,0,2000,1002,431998996,0,0,pickup,0,established,true,0,,cef7c33d00000007,false,false,
+    ipv4,,,eth0,198.51.100.9,40004,FIN_WAIT_1,1,60,192.0.2.1,443,ESTABLISHED,0,0,2000,1002,118996,0,0,handshake,0,fin_wait,false,0,,1513822f00000007,false,false,
+    ipv4,,,eth0,198.51.100.9,40005,FIN_WAIT_2,1,60,192.0.2.1,443,CLOSE_WAIT,0,0,2000,600003,299993,0,0,handshake,0,half_closed,false,0,,31f867e700000007,false,false,
+    ipv4,,,eth0,198.51.100.9,40006,CLOSING,1,60,192.0.2.1,443,CLOSING,0,0,2000,1002,28995,0,0,handshake,0,last_ack,false,0,,4edd4da300000007,false,false,
+    ipv4,,,eth0,198.51.100.9,40007,TIME_WAIT,1,60,192.0.2.1,443,LAST_ACK,0,0,2000,1002,118996,0,0,handshake,0,time_wait,false,0,,6bc2335b00000007,false,false,
+    ipv4,,,eth0,198.51.100.9,40008,TIME_WAIT,1,60,192.0.2.1,443,CLOSED,0,0,2000,1002,118996,0,0,handshake,0,time_wait,false,0,,a17feb4f00000007,false,false,
+    ipv4,,,eth0,198.51.100.9,40009,CLOSED,1,60,192.0.2.1,443,CLOSED,0,0,2000,1002,8996,0,0,handshake,0,closed,false,0,,be64d10700000007,false,false,
+    ipv4,10,,eth0,198.51.100.9,40003,ESTABLISHED,1,60,192.0.2.1,443,ESTABLISHED,0,0,2000,1002,431998996,0,0,handshake,10,established,false,0,,5b6776cf00000007,false,false,
+    ipv4,100,7,eth0,198.51.100.9,40003,ESTABLISHED,1,60,192.0.2.1,443,ESTABLISHED,0,0,2000,1002,431998996,0,0,handshake,458852,established,false,0,,02f3415500000007,false,false,
+    ipv6,,,eth0,2001:db8::9,50000,ESTABLISHED,1,60,2001:db8::1,443,ESTABLISHED,4,400,2000,1002,431998996,0,0,handshake,0,established,false,0,,2351c2ad00000007,false,false,
+    ipv6,,,eth0,fe80::1,50000,SYN_SENT,1,60,2001:db8:1:2:3:4:5:6,65535,SYN_RECEIVED,0,0,2000,1002,58997,0,0,handshake,0,syn_received,false,0,,d2bb24a100000007,false,false,
     ");
 }
 

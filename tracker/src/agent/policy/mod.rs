@@ -137,7 +137,8 @@ impl Policies {
             interfaces: Some(&interfaces),
             former: former.as_deref(),
         };
-        let Reading { policy, report } = policy::read(path, &context);
+        let whole = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let Reading { policy, report } = policy::read(&whole, &context);
         for warning in report.warnings() {
             tracing::warn!("{warning}");
         }

@@ -57,6 +57,7 @@ impl Policies {
         } else {
             Left::default()
         };
+        state.status.gateway = self.role == Role::Gateway;
         let known = left.recorded.as_ref().map_or(0, |left| left.configured);
         let (configured, wanted) = match read {
             Ok(configured) => {

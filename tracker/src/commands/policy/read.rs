@@ -32,7 +32,9 @@ pub fn from_file(path: &Path) -> Result<Policy> {
         interfaces: Some(&interfaces),
         former: None,
     };
-    let reading = policy::read(path, &context);
+    // The agent is told of it, which runs elsewhere.
+    let whole = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let reading = policy::read(&whole, &context);
     if !reading.report.problems().is_empty() {
         eprint!("{}", reading.report);
     }

@@ -8,7 +8,7 @@ use tracker_common::{
     reason::Reason,
 };
 
-use super::{Interface, Map, Pickup, Program, Snapshot, defence};
+use super::{Interface, Map, Pickup, PolicyStats, Program, Snapshot, defence};
 use crate::view::head::{Health, mode};
 
 impl Snapshot {
@@ -64,6 +64,7 @@ impl Snapshot {
             },
             liberal: self.is_liberal(),
             defence: self.defence_document(),
+            policy: self.policy.as_ref(),
             lost_events: Lost {
                 open: self.lost(LOST_EVENTS),
                 handshake: self.lost(LOST_EMBRYO),
@@ -114,6 +115,7 @@ struct Document<'a> {
     pickup: Picking,
     liberal: bool,
     defence: defence::Document,
+    policy: Option<&'a PolicyStats>,
     lost_events: Lost,
     states: Vec<Pair>,
     reasons: Vec<Counted>,

@@ -2,6 +2,7 @@
 
 mod defence;
 mod json;
+mod policy;
 #[cfg(test)]
 mod tests;
 
@@ -14,7 +15,10 @@ use tracker_common::{
     tcp::State,
 };
 
-pub use self::defence::{CookiesDone, Defence};
+pub use self::{
+    defence::{CookiesDone, Defence},
+    policy::PolicyStats,
+};
 use super::{
     Row,
     head::{Health, mode},
@@ -46,6 +50,8 @@ pub struct Snapshot {
     pub flows: Flows,
     /// What is done against floods.
     pub defence: Defence,
+    /// The policy; `None` where no agent has written anything down.
+    pub policy: Option<PolicyStats>,
 }
 
 /// What the agent, or the last one, does by itself.
@@ -207,6 +213,7 @@ impl Snapshot {
                 Span(age_ms)
             )?,
         }
+        self.policy_lines(out)?;
         for (index, interface) in self.interfaces.iter().enumerate() {
             let title = if index == 0 { "Interfaces" } else { "" };
             let xdp = match (&interface.xdp, interface.ingress) {

@@ -72,6 +72,7 @@ fn snapshot() -> Snapshot {
         ],
         flows,
         defence: Defence::default(),
+        policy: None,
     }
 }
 
@@ -299,6 +300,7 @@ fn the_document_says_the_same() {
         "grace_left_ms": null,
         "mode": "loose"
       },
+      "policy": null,
       "programs": [
         {
           "id": 41,
