@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result};
 use tracker_common::{
     abi::{CookieMode, Family, Listener, Live, defence_flags},
+    defence::{MARKS, mark},
     reason::Reason,
     time::Tick,
 };
@@ -315,6 +316,42 @@ fn nobody_is_sent_an_answer() {
                 somebody_v6
                     .iter()
                     .for_each(|address| send(address, Reason::CookieSent));
+            }
+        }
+    }
+    door.bench.settle().unwrap();
+}
+
+/// The host's own addresses and its networks' broadcasts, as the agent has found
+/// them: nobody else's.
+#[test]
+fn nothing_is_answered_to_the_host_itself_or_to_a_broadcast() {
+    let mut door = Door::new();
+    for wrapping in [Wrapping::plain(Family::V4), Wrapping::plain(Family::V6)] {
+        let hosts: Vec<Talk> = (0..40)
+            .map(|number| {
+                let mut talk = talk(wrapping, number * 2);
+                talk.ends[0].host = 0x5000 + number as u16;
+                talk
+            })
+            .collect();
+        door.learn(&hosts[0]);
+        for here in [0, 1, 5, MARKS, 40] {
+            let marks: Vec<u64> = hosts[..here]
+                .iter()
+                .map(|talk| mark(talk.ends[0].address(wrapping.family)))
+                .collect();
+            door.bench.loaded.set_unanswered(&marks).unwrap();
+            for (number, talk) in hosts.iter().enumerate() {
+                let reason = match number < here.min(MARKS) {
+                    true => Reason::BadSource,
+                    false => Reason::CookieSent,
+                };
+                let request = syn(talk, Offer::ALL).summed();
+                door.bench
+                    .expect(Origin::Wire, &request, reason)
+                    .with_context(|| format!("{wrapping:?}, host {number} with {here} here"))
+                    .unwrap();
             }
         }
     }

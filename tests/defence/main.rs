@@ -5,6 +5,7 @@ mod agent;
 mod ban;
 mod configuration;
 mod counters;
+mod doors;
 mod flood_events;
 mod kernel;
 mod listeners;

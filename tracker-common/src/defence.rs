@@ -10,7 +10,7 @@
 pub mod extensions;
 mod sketch;
 
-pub use sketch::{Counted, Trace, count_answer, is_expired, is_touched};
+pub use sketch::{BUCKETS, Counted, MARKS, Trace, count_answer, is_expired, is_touched, mark};
 
 use crate::{
     abi::{

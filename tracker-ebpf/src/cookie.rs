@@ -23,7 +23,7 @@ use crate::{
     atomic::fetch_add,
     frame::Ingress,
     gauge, listeners,
-    maps::{ANSWER_SLOTS, ANSWERS, PROVED},
+    maps::{ANSWERS, PROVED},
     scratch::Scratch,
     shares, sockets,
 };
@@ -164,6 +164,27 @@ pub fn is_from_nobody(packet: &Packet) -> bool {
     }
 }
 
+/// Whether the packet's source is an address of this host, or a network's broadcast,
+/// as the agent has found them.
+#[inline(never)]
+fn is_from_here(packet: &Packet) -> bool {
+    let mark = defence::mark(packet.source);
+    for index in 0..defence::MARKS as u32 {
+        let Some(word) = ANSWERS.get_ptr(defence::BUCKETS as u32 + index) else {
+            return false;
+        };
+        // SAFETY: an aligned word.
+        let word = unsafe { word.read_volatile() };
+        if word == 0 {
+            return false;
+        }
+        if word == mark {
+            return true;
+        }
+    }
+    false
+}
+
 /// Marks the packet's source as one that completes handshakes.
 #[inline(never)]
 pub fn prove(packet: &Packet, live: &Live, now_ns: u64) {
@@ -191,7 +212,7 @@ fn trace(packet: &Packet, isn: Seq) -> Trace {
 
 #[inline(always)]
 fn bucket(trace: Trace) -> Option<*mut u64> {
-    ANSWERS.get_ptr_mut(trace.slot & (ANSWER_SLOTS as u32 - 1))
+    ANSWERS.get_ptr_mut(trace.slot & (defence::BUCKETS as u32 - 1))
 }
 
 /// Whether the packet's source may be sent another SYN-ACK: nobody makes us flood
@@ -228,9 +249,10 @@ fn may_answer(packet: &Packet, listener: *mut Listener, live: &Live, now_ns: u64
 #[inline(never)]
 pub fn count_unreturned(packet: &Packet, listener: *mut Listener, now_ns: u64) {
     let trace = trace(packet, packet.segment.seq.minus(1));
-    // SAFETY: an aligned word.
     let is_expired = bucket(trace).is_some_and(|bucket| {
-        defence::is_expired(unsafe { bucket.read_volatile() }, trace, now_ns)
+        // SAFETY: an aligned word.
+        let held = unsafe { bucket.read_volatile() };
+        defence::is_expired(held, trace, now_ns)
     });
     // SAFETY: aligned words of a map value that every CPU changes atomically.
     unsafe {
@@ -279,7 +301,7 @@ pub fn answer(
     {
         return None;
     }
-    if is_from_nobody(packet) {
+    if is_from_nobody(packet) || is_from_here(packet) {
         return Some(Reason::BadSource);
     }
     if !may_answer(packet, listener, live, scratch.event.time_ns) {

@@ -1,5 +1,6 @@
 //! The sketch of the SYN-ACKs that carry cookies, the map `ANSWERS`: how many went
-//! toward which addresses in this second, and for whom the last one was.
+//! toward which addresses in this second, and for whom the last one was. Behind its
+//! buckets lie marks of the addresses that are to get none.
 //!
 //! A SYN that is answered with a cookie leaves no state, and this is none of its
 //! own: addresses share a bucket, and each bucket remembers one SYN. So what it
@@ -17,6 +18,12 @@
 
 use crate::seq::Seq;
 
+/// Buckets, a power of two.
+pub const BUCKETS: usize = 65_536;
+/// Words behind them for marks of addresses ([`mark`]) that are this host's own or a
+/// network's broadcast; the first 0 ends them.
+pub const MARKS: usize = 32;
+
 const COUNT: u64 = (1 << SECOND_AT) - 1;
 const SECOND_AT: u32 = 20;
 const SECOND: u32 = (1 << 20) - 1;
@@ -25,7 +32,7 @@ const PRINT_AT: u32 = 40;
 /// A SYN as the sketch knows it: its bucket, and its fingerprint there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Trace {
-    /// Of the bucket, among 65,536.
+    /// Of the bucket, among [`BUCKETS`].
     pub slot: u32,
     print: u32,
 }
@@ -36,10 +43,7 @@ impl Trace {
     #[inline(always)]
     #[must_use]
     pub const fn of(address: [u32; 4], ports: u32, isn: Seq) -> Self {
-        let [a, b, c, d] = address;
-        // Fibonacci hashing; who finds addresses that share a bucket gets fewer
-        // answers for them.
-        let mixed = (((a ^ c) as u64) << 32 | (b ^ d) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mixed = mix(address);
         // The lower half says of the address what the slot does not.
         let whole =
             (mixed ^ ((ports as u64) << 32 | isn.0 as u64)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -48,6 +52,23 @@ impl Trace {
             print: (whole >> PRINT_AT) as u32,
         }
     }
+}
+
+/// Fibonacci hashing; who finds addresses that share a bucket gets fewer answers for
+/// them.
+#[inline(always)]
+const fn mix(address: [u32; 4]) -> u64 {
+    let [a, b, c, d] = address;
+    (((a ^ c) as u64) << 32 | (b ^ d) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+/// What stands for an address among the [`MARKS`]; never 0. No two IPv4 addresses have
+/// the same, and two IPv6 addresses once in four billion: one of them then gets no
+/// answer.
+#[inline(always)]
+#[must_use]
+pub const fn mark(address: [u32; 4]) -> u64 {
+    mix(address) >> 32 | 1 << 32
 }
 
 /// What a bucket tells of a SYN that is to be answered.
@@ -195,6 +216,22 @@ mod tests {
         let bucket = count_answer(0, trace(1), late * S, 9).bucket;
         assert!(!is_expired(bucket, trace(1), (late + 10) * S));
         assert!(is_expired(bucket, trace(1), (late + 70) * S));
+    }
+
+    #[test]
+    fn addresses_have_marks_of_their_own() {
+        let mut marks: Vec<u64> = (1..100_000_u32)
+            .flat_map(|number| {
+                let word = number.to_be();
+                let other = number.wrapping_mul(0x0101_0101);
+                let marks = |word| [mark([word, 0, 0, 0]), mark([0xfd, 7, 0, word])];
+                [marks(word), marks(other)].concat()
+            })
+            .collect();
+        assert!(marks.iter().all(|&mark| mark != 0));
+        marks.sort_unstable();
+        marks.dedup();
+        assert!(marks.len() > 399_000, "{}", marks.len());
     }
 
     #[test]

@@ -6,6 +6,8 @@
 //! flight have aged. So they go on in the order CHECK, sysctl, ANSWER, and off in
 //! the order ANSWER, sysctl, CHECK.
 
+mod unanswered;
+
 use std::{fmt::Display, future::pending, sync::Arc, time::Duration};
 
 use anyhow::{Result, bail};
@@ -20,6 +22,7 @@ use tracker_common::{
     reason::Reason,
 };
 
+use self::unanswered::Unanswered;
 use super::{
     flight::{Cookies, Flight, Hits, ns},
     listeners,
@@ -56,6 +59,7 @@ pub struct Controller {
     before: Cookies,
     /// Why none can be sent on an interface.
     obstacle: Option<String>,
+    unanswered: Unanswered,
     /// The sysctl of timestamps was set for this configuration.
     stamped: bool,
     /// When things that change seldom were last looked at.
@@ -109,6 +113,7 @@ impl Controller {
             },
             before: Cookies::default(),
             obstacle: None,
+            unanswered: Unanswered::default(),
             stamped: false,
             looked: None,
             trouble: Trouble::about("SYN cookies are not looked after"),
@@ -257,8 +262,8 @@ impl Controller {
         Ok(if wish.ready || near { BUSY } else { IDLE })
     }
 
-    /// What changes seldom: what the host does, whether an interface hides tags,
-    /// and the modes of single listeners.
+    /// What changes seldom: what the host does, which addresses it has, whether an
+    /// interface hides tags, and the modes of single listeners.
     fn look(&mut self, pressed: bool) -> Result<()> {
         self.looked = Some(Instant::now());
         let may_answer = posture::may_answer(&self.config);
@@ -271,6 +276,9 @@ impl Controller {
         }
         let host = HostTcp::read();
         self.live.defend(|facts| facts.host = host)?;
+        if may_answer {
+            self.unanswered.look(&self.pinned)?;
+        }
         let obstacle = obstacle(&self.config, hidden_tags);
         if obstacle != self.obstacle {
             match &obstacle {

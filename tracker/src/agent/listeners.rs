@@ -79,21 +79,26 @@ fn matches(rule: &ListenerRule, place: &Place) -> bool {
 
 /// The place of a rule, without a zone.
 fn place(rule: &ListenerRule) -> Place {
-    match rule.address {
-        IpAddr::V4(address) => {
-            let word = u32::from_ne_bytes(address.octets());
-            Place::listener(Family::V4, [word, 0, 0, 0], rule.port, 0)
-        }
+    let family = match rule.address {
+        IpAddr::V4(_) => Family::V4,
+        IpAddr::V6(_) => Family::V6,
+    };
+    Place::listener(family, words(rule.address), rule.port, 0)
+}
+
+/// An address as it lies in a packet.
+pub fn words(address: IpAddr) -> [u32; 4] {
+    let mut words = [0; 4];
+    match address {
+        IpAddr::V4(address) => words[0] = u32::from_ne_bytes(address.octets()),
         IpAddr::V6(address) => {
-            let mut words = [0; 4];
-            for (word, octets) in words.iter_mut().zip(address.octets().chunks_exact(4)) {
-                let mut raw = [0; 4];
-                raw.copy_from_slice(octets);
-                *word = u32::from_ne_bytes(raw);
+            let octets = address.octets();
+            for (word, octets) in words.iter_mut().zip(octets.as_chunks().0) {
+                *word = u32::from_ne_bytes(*octets);
             }
-            Place::listener(Family::V6, words, rule.port, 0)
         }
     }
+    words
 }
 
 #[cfg(test)]

@@ -6,7 +6,10 @@ use aya::{
     Pod,
     maps::{LpmTrie, Map, MapData, MapError, lpm_trie},
 };
-use tracker_common::abi::{Ban, BanKey, Gauge, GaugeCell, Listener, Place};
+use tracker_common::{
+    abi::{Ban, BanKey, Gauge, GaugeCell, Listener, Place},
+    defence::{BUCKETS, MARKS},
+};
 
 use super::{
     batch::read_all,
@@ -145,7 +148,33 @@ impl Tables {
     /// The map cannot be read.
     pub fn answers(&self) -> Result<Vec<u64>> {
         let cells = all::<u32, u64>(&self.defended.answers, names::ANSWERS)?;
-        Ok(cells.into_iter().map(|(_, cell)| cell).collect())
+        let buckets = cells
+            .into_iter()
+            .filter(|&(index, _)| (index as usize) < BUCKETS);
+        Ok(buckets.map(|(_, cell)| cell).collect())
+    }
+
+    /// Says which addresses get no SYN-ACK with a cookie, by their marks
+    /// ([`tracker_common::defence::mark`]); those beyond [`MARKS`] are left out.
+    ///
+    /// # Errors
+    ///
+    /// The map cannot be written.
+    pub fn set_unanswered(&self, marks: &[u64]) -> Result<()> {
+        let mut words = [0; MARKS];
+        for (word, &mark) in words.iter_mut().zip(marks) {
+            *word = mark;
+        }
+        let mut indices = [0; MARKS];
+        for (offset, index) in (0_u32..).zip(&mut indices) {
+            *index = BUCKETS as u32 + offset;
+        }
+        let fd = descriptor(&self.defended.answers, names::ANSWERS)?;
+        sys::update_batch(fd, &indices, &words).map_err(|source| Error::Batch {
+            action: "write",
+            map: names::ANSWERS,
+            source,
+        })
     }
 
     /// The bans, ended ones too.
