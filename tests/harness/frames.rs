@@ -302,7 +302,9 @@ impl Wire {
     }
 }
 
-pub(crate) fn link_address(protocol: u16, index: u32) -> SockAddr {
+/// The address of a raw socket: of an interface, and of the protocol (network order)
+/// whose frames it is handed, or 0 for none.
+pub fn link_address(protocol: u16, index: u32) -> SockAddr {
     // SAFETY: all zeros is a valid sockaddr_storage.
     let mut storage: socket2::SockAddrStorage = unsafe { zeroed() };
     // SAFETY: sockaddr_ll is one of the addresses that sockaddr_storage is
