@@ -229,7 +229,7 @@ impl Tables {
         let mut map = lock(&self.defended.bans);
         LpmTrie::<&mut MapData, TrieKey, Ban>::try_from(&mut *map)
             .map_err(opening(names::BANS))?
-            .insert(&to_trie(key), &ban, 0)
+            .insert(&to_trie(key), ban, 0)
             .map_err(writing(names::BANS))
     }
 
