@@ -232,13 +232,17 @@ pub async fn run(
                     Err(error) => stays(&policies, &error),
                 },
             },
-            wanted = gate.opened() => match take_on(&wanted, *duties.borrow(), &active, &live, &duties) {
-                Ok(()) => {
-                    config = wanted;
-                    configs.send_replace(Arc::clone(&config));
+            wanted = gate.opened() => {
+                // The new duties cannot be sent while the old ones are borrowed.
+                let current = *duties.borrow();
+                match take_on(&wanted, current, &active, &live, &duties) {
+                    Ok(()) => {
+                        config = wanted;
+                        configs.send_replace(Arc::clone(&config));
+                    }
+                    Err(error) => tracing::error!("the policy is not enforced: {error:#}"),
                 }
-                Err(error) => tracing::error!("the policy is not enforced: {error:#}"),
-            },
+            }
             _ = look.tick() => {
                 let looked = interfaces.look(&mut active, &config);
                 if looked.changed {
@@ -251,7 +255,7 @@ pub async fn run(
                 }
                 policies.follow_interfaces();
                 if files.changed() {
-                    policies.reload(&config);
+                    policies.reload(gate.wanted(&config));
                     files = PolicyFiles::of(&config, &policies);
                 }
             }
@@ -390,15 +394,18 @@ fn begin(
     policies: &Policies,
     gate: &mut Gate,
 ) -> Result<Arc<Config>> {
-    let enforced = active.pinned().live()?.mode == Mode::Enforce as u8
+    let before = active.pinned().live()?;
+    let enforced = before.mode == Mode::Enforce as u8
+        && (before.policy_slot != 0 || config.policy.path.is_none())
         && active.are_in_place(&config.interfaces)?;
+    let first = match enforced {
+        true => Arc::clone(config),
+        false => observing(config),
+    };
+    live.configure(&first, duties)?;
     policies.begin(config, active.is_adopted())?;
     active.pinned().set_run_dir(policies.place().path())?;
-    if enforced {
-        attach(active, live, config, duties)?;
-    } else {
-        attach(active, live, &observing(config), duties)?;
-    }
+    attach(active, live, &first, duties)?;
     let passed = gate.pass(config)?;
     live.configure(&passed, duties)?;
     Ok(passed)

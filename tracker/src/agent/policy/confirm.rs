@@ -88,7 +88,7 @@ impl Policies {
         }
         let enforcing = state.enforces();
         if state.in_force.is_none() && enforcing {
-            self.know_connections(&state, asked.force)?;
+            self.know_connections(&mut state, asked.force)?;
         }
         let previous = state.in_force.clone();
         if asked.confirm_s.is_some() {
@@ -200,9 +200,10 @@ impl Policies {
     }
 
     /// Before the first policy decides, connections that are there become flows.
-    fn know_connections(&self, state: &State, force: bool) -> Result<()> {
+    pub(super) fn know_connections(&self, state: &mut State, force: bool) -> Result<()> {
         let read = seeds::plant(&self.pinned, self.role)?;
         seeds::tell(&read);
+        state.known = true;
         if self.role == Role::Host || read.conntrack.is_some() || force {
             return Ok(());
         }

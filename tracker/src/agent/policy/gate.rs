@@ -63,6 +63,12 @@ impl Gate {
         self.pass(config)
     }
 
+    /// The configuration that waits, or, where none does, the one in force.
+    pub fn wanted<'a>(&'a self, config: &'a Arc<Config>) -> &'a Arc<Config> {
+        let waiting = self.waiting.as_ref();
+        waiting.map_or(config, |(waiting, _)| waiting)
+    }
+
     /// When the time has come, the configuration that waited for it; never where none
     /// does.
     pub async fn opened(&mut self) -> Arc<Config> {

@@ -67,6 +67,8 @@ struct State {
     awaiting: Option<Awaiting>,
     status: Status,
     settings: Settings,
+    /// Connections that were there before the policy have become flows.
+    known: bool,
 }
 
 /// What the configuration says beside the policy itself.
@@ -194,6 +196,9 @@ impl Policies {
             );
         }
         let (enforcing, flows) = (state.enforces(), state.settings.flows);
+        if state.in_force.is_none() && enforcing && policy.is_some() {
+            self.know_connections(&mut state, false)?;
+        }
         self.switch(&mut state, policy, hash, By::Configuration, flows, |cuts| {
             refuse_cuts(enforcing, cuts)
         })?;

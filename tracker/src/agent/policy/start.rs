@@ -206,11 +206,14 @@ impl Policies {
     /// The kernel does not tell of them, or the policy would cut off who manages this
     /// machine.
     pub fn know(&self) -> Result<Hold> {
-        let state = self.lock();
+        let mut state = self.lock();
         let Some(in_force) = &state.in_force else {
             return Ok(Hold::No);
         };
         let observed = self.pinned.live()?.mode == Mode::Observe as u8;
+        if state.known && !observed {
+            return Ok(Hold::No);
+        }
         if observed && !in_force.recorded.forced {
             let cuts = guard::Lifelines::look(&in_force.policy)?.cut_by(&in_force.compiled);
             if !cuts.is_empty() {
@@ -219,6 +222,7 @@ impl Policies {
         }
         let read = seeds::plant(&self.pinned, self.role)?;
         seeds::tell(&read);
+        state.known = true;
         if self.role == Role::Host || read.conntrack.is_some() {
             return Ok(Hold::No);
         }

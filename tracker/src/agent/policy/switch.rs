@@ -61,6 +61,7 @@ impl Policies {
     ) -> Result<u64> {
         let Some(policy) = policy else {
             self.put(state, None, flows)?;
+            state.known = false;
             tracing::info!("no policy is in force: every connection is allowed");
             return Ok(0);
         };
