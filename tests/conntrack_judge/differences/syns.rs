@@ -1,6 +1,9 @@
 //! SYNs and SYN-ACKs on a connection that exists.
 
-use tracker_common::reason::Reason;
+use tracker_common::{
+    abi::{Flow, flow_flags},
+    reason::Reason,
+};
 
 use super::{
     Difference,
@@ -28,6 +31,21 @@ pub const ALL: &[Difference] = &[
         right: Right::Tracker,
         source: "conntrack calls a SYN of the responder INVALID. RFC 9293 section 3.10.7.4, fourth \
                  (RFC 5961 section 4.2): whoever sends it, it must draw a challenge ACK",
+    },
+    Difference {
+        name: "segment_behind_a_later_syn",
+        holds: |case| {
+            let passed = |flow: &Flow| flow.has(flow_flags::SYN_ON_LIVE);
+            case.among(&[Reason::HandshakeUnseen, Reason::ResetForeign])
+                && case.moved_nothing()
+                && case.ours.before.as_ref().is_some_and(passed)
+        },
+        lasts: true,
+        right: Right::Both,
+        source: "a SYN with a higher number has passed on the connection, and what comes then does \
+                 not fit that, but may be of the next one. Conntrack calls it INVALID, or takes its \
+                 numbers; the tracker notes it. RFC 9293 section 3.4.1: who aborts may call again at \
+                 once, and segments of both are then under way",
     },
     Difference {
         name: "reopened_by_the_other_end",
