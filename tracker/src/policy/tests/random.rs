@@ -1,7 +1,7 @@
 //! Random policies: what is printed reads as what it was, and who is accused of being
 //! out of reach is.
 
-use std::path::Path;
+use std::{fmt, path::Path};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use proptest::prelude::*;
@@ -58,8 +58,15 @@ fn nets(most: usize) -> impl Strategy<Value = Vec<IpNet>> {
     prop::collection::vec(net(), 0..=most)
 }
 
+/// Mostly nothing, so that rules cover each other now and then.
+fn seldom<T: Clone + Default + fmt::Debug>(
+    some: impl Strategy<Value = T>,
+) -> impl Strategy<Value = T> {
+    prop_oneof![3 => Just(T::default()), 1 => some]
+}
+
 fn side() -> impl Strategy<Value = (Vec<usize>, Vec<IpNet>)> {
-    (prop::collection::vec(0_usize..3, 0..2), nets(2))
+    seldom((prop::collection::vec(0_usize..3, 0..2), nets(2)))
 }
 
 fn ports() -> impl Strategy<Value = Vec<(u16, u16)>> {
@@ -113,7 +120,8 @@ fn limits() -> impl Strategy<Value = Limits> {
 
 fn rule() -> impl Strategy<Value = SketchRule> {
     let names = prop::sample::subsequence(vec!["eth0", "eth1", "wlan.5"], 0..=2);
-    let terms = (1_u8..=7, names, ports(), ports());
+    let ways = prop_oneof![Just(7_u8), 1_u8..=7];
+    let terms = (ways, seldom(names), seldom(ports()), seldom(ports()));
     let sides = [side(), side(), side(), side()];
     let does = (
         action(),

@@ -92,6 +92,11 @@ fn no_rule_that_is_reached_is_accused() {
     ] {
         sound(&rules(&keys));
     }
+    sound(&rules(&[
+        "from = \"10.0.0.0/9\"\nshadow = true",
+        "from = \"10.128.0.0/9\"",
+        "from = \"10.0.0.0/8\"",
+    ]));
 }
 
 #[test]
