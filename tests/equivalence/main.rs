@@ -43,7 +43,7 @@ const STREAMS: [u64; 2] = [4, 40];
 const PACKETS: u32 = 100_000;
 
 /// Reasons that no stream can bring about, and why.
-const OUT_OF_REACH: [(Reason, &str); 11] = [
+const OUT_OF_REACH: [(Reason, &str); 20] = [
     (Reason::CookieSent, COOKIE),
     (Reason::CookieReturned, COOKIE),
     (Reason::CookieUntracked, COOKIE),
@@ -64,10 +64,20 @@ const OUT_OF_REACH: [(Reason, &str); 11] = [
         Reason::TableRefused,
         "it takes the place of table_full by a flag that the program alone reads",
     ),
+    (Reason::PolicyDropped, POLICY),
+    (Reason::PolicyReset, POLICY),
+    (Reason::PolicyProhibited, POLICY),
+    (Reason::PolicyRevoked, POLICY),
+    (Reason::RuleRate, POLICY),
+    (Reason::RuleSourceRate, POLICY),
+    (Reason::RuleFlows, POLICY),
+    (Reason::RuleSourceFlows, POLICY),
+    (Reason::IcmpStray, POLICY),
 ];
 
 const COOKIE: &str = "the kernel makes and takes cookies, and the brain has no kernel";
 const SHARE: &str = "the shares of listeners and sources are a map of the program's";
+const POLICY: &str = "no policy is in force: tests/policy_maps.rs compares what one says";
 
 /// Small enough for every limit to be met.
 const CAPACITY: u32 = 16;
