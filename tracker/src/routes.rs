@@ -119,13 +119,12 @@ impl Routes {
         let Ok(RouteNetlinkMessage::NewRoute(route)) = answer else {
             return None;
         };
-        route
-            .attributes
-            .iter()
-            .find_map(|attribute| match attribute {
-                RouteAttribute::Oif(ifindex) => Some(*ifindex),
-                _ => None,
-            })
+        route.attributes.iter().find_map(|attribute| {
+            let RouteAttribute::Oif(ifindex) = attribute else {
+                return None;
+            };
+            Some(*ifindex)
+        })
     }
 
     /// Where a tracked interface sees what passes the device with this index; `None`
@@ -182,33 +181,30 @@ fn device(attributes: &[LinkAttribute]) -> Device {
     // A veth's link is its other end, perhaps in another namespace.
     let mut lies_upon = false;
     for attribute in attributes {
-        match attribute {
-            LinkAttribute::Link(index) => link = Some(*index),
-            LinkAttribute::Controller(index) => device.master = Some(*index),
-            LinkAttribute::LinkInfo(infos) => {
-                for info in infos {
-                    match info {
-                        LinkInfo::Kind(kind) => {
-                            lies_upon = matches!(
-                                kind,
-                                InfoKind::Vlan | InfoKind::MacVlan | InfoKind::IpVlan
-                            );
-                        }
-                        LinkInfo::Data(InfoData::Vlan(data)) => {
-                            device.vlan = data.iter().find_map(|data| match data {
-                                InfoVlan::Id(id) => Some(*id),
-                                _ => None,
-                            });
-                        }
-                        _ => {}
-                    }
+        if let LinkAttribute::Link(index) = attribute {
+            link = Some(*index);
+        } else if let LinkAttribute::Controller(index) = attribute {
+            device.master = Some(*index);
+        } else if let LinkAttribute::LinkInfo(infos) = attribute {
+            for info in infos {
+                if let LinkInfo::Kind(kind) = info {
+                    lies_upon =
+                        matches!(kind, InfoKind::Vlan | InfoKind::MacVlan | InfoKind::IpVlan);
+                } else if let LinkInfo::Data(InfoData::Vlan(data)) = info {
+                    device.vlan = data.iter().find_map(vlan_id);
                 }
             }
-            _ => {}
         }
     }
     device.below = link.filter(|_| lies_upon);
     device
+}
+
+const fn vlan_id(data: &InfoVlan) -> Option<u16> {
+    let InfoVlan::Id(id) = data else {
+        return None;
+    };
+    Some(*id)
 }
 
 #[cfg(test)]

@@ -100,6 +100,7 @@ impl Picture {
             Ok(())
         })?;
         let names = names(pinned)?;
+        self.table.name_rules(&names);
         let interfaces: Vec<_> = pinned
             .interfaces()?
             .into_iter()

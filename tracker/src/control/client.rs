@@ -28,16 +28,17 @@ impl Agent {
         let socket = place.socket();
         let stream = UnixStream::connect(&socket).await.map_err(|error| {
             let at = socket.display();
-            match error.kind() {
-                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => anyhow!(
+            let kind = error.kind();
+            if matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) {
+                return anyhow!(
                     "no agent listens at {at}: a policy is put in force by a running `tracker run`; \
-                     start it, or see `tracker stats` for why it ended"
-                ),
-                io::ErrorKind::PermissionDenied => {
-                    anyhow!("permission denied at {at}: the agent answers root; run this with sudo")
-                }
-                _ => anyhow!(error).context(format!("cannot reach the agent at {at}")),
+                     start it first"
+                );
             }
+            if kind == io::ErrorKind::PermissionDenied {
+                return anyhow!("permission denied at {at}: the agent answers root; run this with sudo");
+            }
+            anyhow!(error).context(format!("cannot reach the agent at {at}"))
         })?;
         Ok(Self(Frames::new(stream)))
     }

@@ -97,7 +97,11 @@ impl<'a, W: Write> Listing<'a, W> {
     ) -> io::Result<Self> {
         let Columns { detailed, captures } = columns;
         let format = match format {
-            ListFormat::Table => Format::Table(Table::new(local, colours)),
+            ListFormat::Table => {
+                let mut table = Table::new(local, colours);
+                table.name_rules(names);
+                Format::Table(table)
+            }
             ListFormat::Json => Format::Json { first: true },
             ListFormat::Ndjson => Format::Ndjson,
             ListFormat::Csv => {

@@ -70,6 +70,12 @@ impl Names {
         self
     }
 
+    /// The rules by number.
+    pub(super) fn rules(&self) -> impl Iterator<Item = (u16, &str)> {
+        let rules = self.rules.iter();
+        rules.map(|(number, name)| (*number, name.plain.as_str()))
+    }
+
     /// Writes the name of a rule as a JSON string, its number where it has none, or
     /// `null` for number 0.
     pub(super) fn rule_json(&self, out: &mut impl Write, number: u16) -> io::Result<()> {

@@ -7,9 +7,11 @@
 //! as netstat's do: what it is, and in brackets the time left and how many
 //! segments of the handshake were sent again.
 
+mod layout;
+
 use std::{
     cmp::Ordering,
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     fmt,
     io::{self, Write},
     net::IpAddr,
@@ -20,8 +22,12 @@ use tracker_common::{
     tcp::{State, timeout::Class},
 };
 
+use self::layout::{
+    BYTES_WIDTH, ENDED, Layout, PACKETS_WIDTH, PEER, RULE, RULE_WIDTH, STATE, STATE_WIDTH, TIMER,
+    measure,
+};
 use super::{
-    Details, Row,
+    Details, Names, Row,
     beneath::Beneath,
     text::{self, Short, Span},
 };
@@ -66,6 +72,8 @@ pub struct Table {
     colours: bool,
     lines: Vec<Line>,
     beneath: Vec<Beneath>,
+    /// Names of rules by their numbers.
+    rules: HashMap<u16, String>,
 }
 
 /// What the table shows of one flow: small, since all of them are in memory.
@@ -82,6 +90,8 @@ struct Line {
     expires_ms: u64,
     /// Why it has ended, where it is known and has.
     ended: Option<Cause>,
+    /// Number of the rule that admitted it.
+    rule: u16,
     /// Index in [`Table::beneath`].
     beneath: Option<u32>,
 }
@@ -113,97 +123,25 @@ impl fmt::Display for Left {
     }
 }
 
-/// Names of the columns between the addresses and the timer.
-const STATE: &str = "State";
-const PEER: &str = "Peer State";
-const TIMER: &str = "Timer";
-const ENDED: &str = "Ended";
-/// Of the longest state's name.
-const STATE_WIDTH: usize = 11;
-/// Columns that a narrow terminal goes without, from the right.
-const PACKETS_WIDTH: usize = 7;
-const BYTES_WIDTH: usize = 5;
-/// Addresses are not cut below this.
-const LEAST_ADDRESS: usize = 12;
-
-/// Widths and what is shown at all.
-#[derive(Clone, Copy, Debug)]
-struct Layout {
-    address: [usize; 2],
-    vlan: Option<usize>,
-    packets: bool,
-    bytes: bool,
-    /// Width of why flows have ended, 0 where none has.
-    ended: usize,
-    /// Width of the timer's name and gap, 0 where it is not shown.
-    timer: usize,
-    /// Width of the timer's numbers, 0 where they are not shown.
-    left: usize,
-}
-
-impl Layout {
-    /// Where the column of the first state begins.
-    fn states(&self) -> usize {
-        let [first, second] = self.address;
-        6 + first + 1 + second + 1 + self.vlan.map_or(0, |width| width + 1)
-    }
-
-    /// Width of everything but the addresses.
-    fn rest(&self) -> usize {
-        let optional = |shown, width| if shown { width + 1 } else { 0 };
-        // Proto, and the gaps behind it, both addresses and each state.
-        6 + 1
-            + 1
-            + 2 * (STATE_WIDTH + 1)
-            + self.vlan.map_or(0, |width| width + 1)
-            + optional(self.packets, PACKETS_WIDTH)
-            + optional(self.bytes, BYTES_WIDTH)
-            + optional(self.ended > 0, self.ended)
-            + self.timer
-            + self.left
-    }
-
-    /// Makes it at most `width` wide, if it can be: columns that matter least
-    /// go first, then addresses are cut in their middle.
-    fn narrow(&mut self, width: usize) {
-        let fits = |layout: &Self| layout.rest() + layout.address.iter().sum::<usize>() <= width;
-        for drop in [
-            |layout: &mut Self| layout.timer = 0,
-            |layout: &mut Self| layout.packets = false,
-            |layout: &mut Self| layout.bytes = false,
-        ] {
-            if fits(self) {
-                return;
-            }
-            drop(self);
-        }
-        if self.rest() + 2 * LEAST_ADDRESS > width {
-            self.left = 0;
-        }
-        if !fits(self) {
-            let both = width.saturating_sub(self.rest()).max(2 * LEAST_ADDRESS);
-            let [first, second] = self.address;
-            self.address = if first <= both / 2 {
-                [first, both - first]
-            } else if second <= both / 2 {
-                [both - second, second]
-            } else {
-                [both / 2, both - both / 2]
-            };
-        }
-    }
-}
-
 impl Table {
     /// An empty table.
     #[must_use]
-    pub const fn new(local: LocalAddresses, colours: bool) -> Self {
+    pub fn new(local: LocalAddresses, colours: bool) -> Self {
         Self {
             local,
             colours,
             lines: Vec::new(),
             beneath: Vec::new(),
+            rules: HashMap::new(),
         }
+    }
+
+    /// Names the rules that admitted flows, which then have a column.
+    pub fn name_rules(&mut self, names: &Names) {
+        self.rules = names
+            .rules()
+            .map(|(number, name)| (number, name.chars().take(RULE_WIDTH).collect()))
+            .collect();
     }
 
     /// How many flows it holds.
@@ -244,6 +182,7 @@ impl Table {
             bytes: one.bytes.saturating_add(other.bytes),
             expires_ms: row.expires_ms(),
             ended: row.replayed().and_then(|replayed| replayed.ended),
+            rule: row.flow().rule,
             beneath: None,
         });
     }
@@ -287,14 +226,15 @@ impl Table {
         let lines = self.lines.get_mut(..shown).unwrap_or_default();
         lines.sort_unstable_by(order);
 
-        let mut layout = measure(lines, titles);
+        let mut layout = measure(lines, titles, &self.rules);
         if let Some(width) = fit.width {
             layout.narrow(width);
         }
         header(out, &layout, titles, colours)?;
         let mut scratch = Vec::with_capacity(64);
         for line in &*lines {
-            write_line(out, line, &layout, colours, &mut scratch)?;
+            let rule = self.rules.get(&line.rule).map(String::as_str);
+            write_line(out, line, rule, &layout, colours, &mut scratch)?;
             let beneath = line
                 .beneath
                 .and_then(|index| self.beneath.get(index as usize));
@@ -318,36 +258,6 @@ fn titles(lines: &[Line]) -> [&'static str; 2] {
         ["Initiator", "Responder"]
     } else {
         ["Local/Initiator", "Foreign/Responder"]
-    }
-}
-
-/// The layout in which everything fits.
-fn measure(lines: &[Line], titles: [&str; 2]) -> Layout {
-    let mut address = titles.map(str::len);
-    let (mut vlan, mut timer, mut left, mut ended) = (0, 0, TIMER.len(), 0);
-    for line in lines {
-        for (width, &at) in address.iter_mut().zip(&line.ends) {
-            *width = (*width).max(text::socket_width(at));
-        }
-        vlan = vlan.max(match line.vlan {
-            [0, _] => 0,
-            [_, 0] => "VLAN".len(),
-            _ => "4094.4094".len(),
-        });
-        timer = timer.max(line.timer.as_str().len() + 1);
-        left = left.max(text::width(line.left()));
-        if let Some(cause) = line.ended {
-            ended = ended.max(cause.as_str().len()).max(ENDED.len());
-        }
-    }
-    Layout {
-        address,
-        vlan: (vlan > 0).then_some(vlan),
-        packets: true,
-        bytes: true,
-        ended,
-        timer,
-        left,
     }
 }
 
@@ -380,6 +290,9 @@ fn header(
     if layout.ended > 0 {
         write!(out, " {ENDED:<width$}", width = layout.ended)?;
     }
+    if layout.rule > 0 {
+        write!(out, " {RULE:<width$}", width = layout.rule)?;
+    }
     if layout.left > 0 {
         write!(out, " {TIMER}")?;
     }
@@ -389,6 +302,7 @@ fn header(
 fn write_line(
     out: &mut impl Write,
     line: &Line,
+    rule: Option<&str>,
     layout: &Layout,
     colours: bool,
     scratch: &mut Vec<u8>,
@@ -433,6 +347,9 @@ fn write_line(
         let cause = line.ended.map_or("-", Cause::as_str);
         padded(out, cause.as_bytes(), layout.ended)?;
         out.write_all(b" ")?;
+    }
+    if layout.rule > 0 {
+        write!(out, "{:<width$} ", rule.unwrap_or("-"), width = layout.rule)?;
     }
     if layout.timer > 0 {
         out.write_all(line.timer.as_str().as_bytes())?;
@@ -489,4 +406,44 @@ const fn colour(state: State) -> (&'static str, &'static str) {
         State::TimeWait | State::Closed => "\x1b[2m",
     };
     (on, "\x1b[0m")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::samples::{Sample, clock};
+
+    #[test]
+    fn rules_have_a_column_while_there_is_room_and_they_have_names() {
+        let mut sample = Sample::new(
+            "198.51.100.9:40003",
+            "192.0.2.1:443",
+            [State::Established; 2],
+        );
+        sample.flow.rule = 7;
+        let clock = clock();
+        let written = |names: &Names, width| {
+            let mut table = Table::new(LocalAddresses::default(), false);
+            table.name_rules(names);
+            let row = Row::new(sample.family, &sample.key, &sample.flow, &clock);
+            table.push(&row.unwrap());
+            let mut out = Vec::new();
+            let fit = Fit {
+                width,
+                height: None,
+            };
+            table.write(&mut out, fit).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        let names = Names::default().with_rules([(7, "a rule — with a long name".to_owned())]);
+        let text = written(&names, None);
+        let [head, line] = text.lines().collect::<Vec<_>>()[..] else {
+            panic!("{text}");
+        };
+        let column = head.chars().collect::<String>().find("Rule").unwrap();
+        let told: String = line.chars().skip(column).take(RULE_WIDTH + 1).collect();
+        assert_eq!(told, "a rule — with a long ");
+        assert!(!written(&names, Some(80)).contains("Rule"));
+        assert!(!written(&Names::default(), None).contains("Rule"));
+    }
 }

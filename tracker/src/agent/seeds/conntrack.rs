@@ -85,13 +85,12 @@ pub fn entries() -> Result<Vec<Entry>> {
 fn entry(attributes: &[ConntrackAttribute]) -> Option<Entry> {
     let (mut original, mut reply, mut states) = (None, None, None);
     for attribute in attributes {
-        match attribute {
-            ConntrackAttribute::CtaTupleOrig(tuple) => original = ends(tuple),
-            ConntrackAttribute::CtaTupleReply(tuple) => reply = ends(tuple),
-            ConntrackAttribute::CtaProtoInfo(infos) => {
-                states = infos.iter().find_map(label).and_then(states_of);
-            }
-            _ => {}
+        if let ConntrackAttribute::CtaTupleOrig(tuple) = attribute {
+            original = ends(tuple);
+        } else if let ConntrackAttribute::CtaTupleReply(tuple) = attribute {
+            reply = ends(tuple);
+        } else if let ConntrackAttribute::CtaProtoInfo(infos) = attribute {
+            states = infos.iter().find_map(label).and_then(states_of);
         }
     }
     Some(Entry {
@@ -106,27 +105,24 @@ fn ends(tuple: &[Tuple]) -> Option<[SocketAddr; 2]> {
     let (mut addresses, mut ports): ([Option<IpAddr>; 2], [Option<u16>; 2]) = Default::default();
     let mut tcp = false;
     for part in tuple {
-        match part {
-            Tuple::Ip(parts) => {
-                for part in parts {
-                    match part {
-                        IPTuple::SourceAddress(address) => addresses[0] = Some(*address),
-                        IPTuple::DestinationAddress(address) => addresses[1] = Some(*address),
-                        _ => {}
-                    }
+        if let Tuple::Ip(parts) = part {
+            for part in parts {
+                if let IPTuple::SourceAddress(address) = part {
+                    addresses[0] = Some(*address);
+                } else if let IPTuple::DestinationAddress(address) = part {
+                    addresses[1] = Some(*address);
                 }
             }
-            Tuple::Proto(parts) => {
-                for part in parts {
-                    match part {
-                        ProtoTuple::Protocol(protocol) => tcp = *protocol == Protocol::Tcp,
-                        ProtoTuple::SourcePort(port) => ports[0] = Some(*port),
-                        ProtoTuple::DestinationPort(port) => ports[1] = Some(*port),
-                        _ => {}
-                    }
+        } else if let Tuple::Proto(parts) = part {
+            for part in parts {
+                if let ProtoTuple::Protocol(protocol) = part {
+                    tcp = *protocol == Protocol::Tcp;
+                } else if let ProtoTuple::SourcePort(port) = part {
+                    ports[0] = Some(*port);
+                } else if let ProtoTuple::DestinationPort(port) = part {
+                    ports[1] = Some(*port);
                 }
             }
-            _ => {}
         }
     }
     let [source, destination] = addresses;
@@ -143,9 +139,11 @@ fn label(info: &ProtoInfo) -> Option<u8> {
     let ProtoInfo::TCP(parts) = info else {
         return None;
     };
-    parts.iter().find_map(|part| match part {
-        ProtoInfoTCP::State(number) => Some(*number),
-        _ => None,
+    parts.iter().find_map(|part| {
+        let ProtoInfoTCP::State(number) = part else {
+            return None;
+        };
+        Some(*number)
     })
 }
 

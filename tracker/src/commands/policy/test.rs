@@ -65,11 +65,11 @@ fn direction(args: &PolicyTestArgs) -> Result<Direction> {
         local: own_addresses()?.into_iter().collect(),
     };
     let (from, to) = (args.source.ip(), args.destination.ip());
-    // A connection to oneself is seen as it comes in at the loopback.
-    Ok(match here.direction(from, to) {
-        Direction::In if here.local.contains(&from) && !from.is_loopback() => Direction::Out,
-        other => other,
-    })
+    // One to oneself is seen as it comes in at the loopback, if at all.
+    if here.local.contains(&from) && !from.is_loopback() {
+        return Ok(Direction::Out);
+    }
+    Ok(here.direction(from, to))
 }
 
 /// Looks at one rule after the other.
