@@ -1,10 +1,14 @@
 //! The policy as a firewall: between namespaces, seen from where its packets arrive.
 
+mod actions;
 mod bed;
 mod court;
 mod differences;
+mod lifeline;
 mod packet;
 mod policy;
+mod reload;
+mod rules;
 mod table;
 mod walls;
 
@@ -65,7 +69,7 @@ fn both_walls(role: Role) {
     for difference in differences::ALL {
         println!("  {}: {}", difference.name, difference.source);
     }
-    wall.tracker.stop().unwrap();
+    wall.stop();
 }
 
 /// What one wall lets arrive, and the other does not.

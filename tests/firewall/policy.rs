@@ -22,11 +22,6 @@ impl Policy {
         self.0.path()
     }
 
-    /// Says `text` from now on.
-    pub fn write(&self, text: &str) {
-        fs::write(self.0.path(), text).unwrap();
-    }
-
     /// What a configuration says to have it enforced from the start.
     pub fn enforced(&self) -> String {
         self.configured("enforce")
@@ -58,8 +53,6 @@ pub struct Shown {
 #[derive(Clone, Debug, Deserialize)]
 pub struct RuleShown {
     pub name: String,
-    #[serde(default)]
-    pub number: u16,
     pub hits: u64,
 }
 

@@ -142,7 +142,7 @@ action = "allow"
 
 /// The tracker's wall.
 pub struct Wall<'a> {
-    pub tracker: Tracker<'a>,
+    tracker: Tracker<'a>,
     pinned: Pinned,
     _files: (Configuration, Policy),
 }
@@ -151,8 +151,14 @@ pub struct Wall<'a> {
 pub type Reasons = HashMap<Reason, u64>;
 
 impl<'a> Wall<'a> {
+    /// With the policy of the table.
     pub fn new(topology: &'a Topology, role: Role) -> Result<Self> {
-        let policy = Policy::new(&policy(role));
+        Self::with(topology, &policy(role))
+    }
+
+    /// With this one.
+    pub fn with(topology: &'a Topology, text: &str) -> Result<Self> {
+        let policy = Policy::new(text);
         let file = Configuration::new(&policy.enforced());
         let tracker = file.options(topology).start()?;
         let pinned = Pinned::open(tracker.pin_dir())?;
@@ -162,6 +168,11 @@ impl<'a> Wall<'a> {
             pinned,
             _files: (file, policy),
         })
+    }
+
+    /// Ends it in order.
+    pub fn stop(self) {
+        self.tracker.stop().unwrap();
     }
 
     /// How often each reason was counted, in and out.

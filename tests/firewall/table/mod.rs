@@ -168,12 +168,12 @@ pub fn is_stray_to_allowed(case: &Case) -> bool {
 }
 
 /// A case between a host outside that opens and port `to_port` inside.
-fn inwards<const N: usize>(name: &'static str, to_port: u16, steps: [Step; N]) -> Case {
+pub fn inwards<const N: usize>(name: &'static str, to_port: u16, steps: [Step; N]) -> Case {
     case(name, Side::Outside, to_port, steps)
 }
 
 /// A case between a host inside that opens and port `to_port` outside.
-fn outwards<const N: usize>(name: &'static str, to_port: u16, steps: [Step; N]) -> Case {
+pub fn outwards<const N: usize>(name: &'static str, to_port: u16, steps: [Step; N]) -> Case {
     case(name, Side::Inside, to_port, steps)
 }
 
@@ -197,12 +197,12 @@ impl Case {
         }
     }
 
-    fn only(self, roles: &'static [Role]) -> Self {
+    pub fn only(self, roles: &'static [Role]) -> Self {
         Self { roles, ..self }
     }
 
     /// After a handshake, all of which arrives.
-    fn established(self) -> Self {
+    pub fn established(self) -> Self {
         let handshake = HANDSHAKE.map(arrives);
         Self {
             steps: [handshake.to_vec(), self.steps].concat(),
@@ -214,7 +214,7 @@ impl Case {
 /// A whole handshake.
 pub const HANDSHAKE: [Seg; 3] = [A.syn(), B.syn_ack(), A.ack()];
 
-const fn arrives(segment: Seg) -> Step {
+pub const fn arrives(segment: Seg) -> Step {
     Step {
         from: segment.from,
         packet: Packet::Segment(segment),
@@ -222,14 +222,14 @@ const fn arrives(segment: Seg) -> Step {
     }
 }
 
-const fn refused(segment: Seg, reason: Reason) -> Step {
+pub const fn refused(segment: Seg, reason: Reason) -> Step {
     Step {
         fate: Fate::Refused(reason),
         ..arrives(segment)
     }
 }
 
-const fn denied(segment: Seg, rule: &'static str) -> Step {
+pub const fn denied(segment: Seg, rule: &'static str) -> Step {
     Step {
         fate: Fate::Denied(rule),
         ..arrives(segment)
