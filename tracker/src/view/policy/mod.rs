@@ -3,7 +3,7 @@
 //! | module | what it shows |
 //! |---|---|
 //! | [`show`] | the policy in force and its counters |
-//! | [`test`] | which rule decides, and why the others do not |
+//! | [`mod@test`] | which rule decides, and why the others do not |
 //! | [`diff`] | flows that would fare differently |
 
 pub mod diff;
