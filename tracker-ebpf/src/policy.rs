@@ -258,10 +258,13 @@ fn report(scratch: &mut Scratch, ifindex: u32, rule: u16, reason: Reason) {
 #[inline(never)]
 fn keep(scratch: &mut Scratch, ifindex: u32, rule: u16, reason: Reason) {
     let time_ns = scratch.event.time_ns;
-    let Some(due) = conforms(scratch.kept_due_ns, time_ns, &KEPT) else {
-        return;
-    };
-    scratch.kept_due_ns = due;
+    // What this host itself sends is known again by this when its answer comes back.
+    if scratch.local == 0 {
+        let Some(due) = conforms(scratch.kept_due_ns, time_ns, &KEPT) else {
+            return;
+        };
+        scratch.kept_due_ns = due;
+    }
     let denial = Denial {
         time_ns,
         ifindex,
