@@ -84,7 +84,21 @@ pub fn prefix(address: impl Into<IpAddr>, bits: u8) -> Prefix {
 /// It is too large.
 #[must_use]
 pub fn numbered(policy: &Policy, first: u16) -> Compiled {
+    numbered_at(policy, first, &|_| None)
+}
+
+/// The same where `index_of` gives the index of an interface.
+///
+/// # Panics
+///
+/// It is too large.
+#[must_use]
+pub fn numbered_at(
+    policy: &Policy,
+    first: u16,
+    index_of: &dyn Fn(&str) -> Option<u32>,
+) -> Compiled {
     let next = Cell::new(first);
     let number = |_: &str| next.replace(next.get().wrapping_add(1));
-    compile(policy, &|_| None, &number).expect("a policy that fits")
+    compile(policy, index_of, &number).expect("a policy that fits")
 }
