@@ -305,7 +305,7 @@ const fn time_exceeded(frame: &Frame) -> u8 {
 }
 
 /// An ICMP error about a segment of the talk.
-fn about(stage: &Stage<'_>, segment: Seg) -> Vec<u8> {
+pub fn about(stage: &Stage<'_>, segment: Seg) -> Vec<u8> {
     let quoted = stage.talk.frame(segment);
     let header = match quoted.wrapping.family {
         Family::V4 => QUOTED,

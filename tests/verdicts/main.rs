@@ -11,6 +11,7 @@ mod defence;
 mod malformed;
 mod memory;
 mod opening;
+mod policy;
 mod row;
 mod segments;
 mod zones;
@@ -53,6 +54,7 @@ fn rows() -> Vec<Row> {
         segments::rows(),
         checked::rows(),
         defence::rows(),
+        policy::rows(),
     ]
     .concat()
 }

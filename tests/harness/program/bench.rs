@@ -4,7 +4,10 @@ use std::collections::HashMap;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::sched::{CloneFlags, unshare};
-use tracker::datapath::{LoadOptions, Loaded, Place, Ran, Run, load_for_test};
+use tracker::{
+    datapath::{Fresh, LoadOptions, Loaded, Place, Ran, Run, load_for_test},
+    policy::compile::Compiled,
+};
 use tracker_common::{
     abi::{Cause, Family, Flow, Gauge, Hook, Key, Live, Mode, reason_slot},
     reason::Reason,
@@ -25,6 +28,7 @@ mod tc {
     /// `TC_ACT_UNSPEC`, -1.
     pub const UNSPEC: u32 = u32::MAX;
     pub const SHOT: u32 = 2;
+    pub const REDIRECT: u32 = 7;
 }
 
 /// Octets that a frame may have when it comes out of a run.
@@ -32,6 +36,9 @@ const LONGEST: usize = 4096;
 
 /// The interface on which packets of [`Origin::Wire`] arrive.
 const INTERFACE: &str = "wire0";
+
+/// Bits of the source prefixes that limits of rules tell apart, IPv4 and IPv6.
+const SOURCE_BITS: [u8; 2] = [32, 64];
 
 /// Where a packet seems to come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +120,8 @@ pub struct Bench {
     wire: u32,
     /// Packets sent so far, by [`reason_slot`].
     sent: HashMap<u32, u64>,
+    /// Slot of the policy that [`Bench::policy`] has installed.
+    policy: Option<u32>,
 }
 
 impl Bench {
@@ -139,9 +148,34 @@ impl Bench {
             clock: 0,
             wire,
             sent: HashMap::new(),
+            policy: None,
         };
         bench.wait_ms(3_600_000)?;
         Ok(bench)
+    }
+
+    /// Slot of the one policy of this bench, for [`Live::policy_slot`]; it is `made`
+    /// the first time that it is asked for.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be installed.
+    pub fn policy(&mut self, made: impl FnOnce() -> Compiled) -> Result<u32> {
+        if let Some(slot) = self.policy {
+            return Ok(slot);
+        }
+        let compiled = made();
+        let fresh: Vec<Fresh> = compiled
+            .rules
+            .iter()
+            .map(|rule| Fresh {
+                number: rule.number,
+                source_bits: SOURCE_BITS,
+            })
+            .collect();
+        let slot = self.loaded.install_policy(&compiled, &fresh)?.slot;
+        self.policy = Some(slot);
+        Ok(slot)
     }
 
     /// Lets time pass.
@@ -225,10 +259,13 @@ impl Bench {
 
     /// Checks the verdict on a packet that left with `reason`: what is refused
     /// is dropped while enforcing, and what is answered goes back.
-    fn judge(&self, hook: Hook, reason: Reason, verdict: u32) -> Result<()> {
+    fn judge(&self, origin: Origin, reason: Reason, verdict: u32) -> Result<()> {
         let drops = reason.refuses() && self.loaded.live()?.mode == Mode::Enforce as u8;
-        let expected = match (hook, reason) {
+        let rejects = drops && matches!(reason, Reason::PolicyReset | Reason::PolicyProhibited);
+        let expected = match (origin.hook(), reason) {
             (Hook::Ingress, Reason::CookieSent) => xdp::TX,
+            _ if rejects && origin == Origin::Wire => xdp::TX,
+            _ if rejects && origin == Origin::Host => tc::REDIRECT,
             (Hook::Ingress, _) if drops => xdp::DROP,
             (Hook::Ingress, _) => xdp::PASS,
             (Hook::Egress, _) if drops => tc::SHOT,
@@ -250,7 +287,7 @@ impl Bench {
     /// The kernel refuses the run, another reason or another verdict.
     pub fn expect(&mut self, origin: Origin, frame: &[u8], reason: Reason) -> Result<()> {
         let verdict = self.raw(origin, Run::once(frame))?.verdict;
-        self.expected(origin.hook(), reason, verdict)
+        self.expected(origin, reason, verdict)
     }
 
     /// As [`Bench::expect`]; gives the frame as the program left it.
@@ -265,11 +302,12 @@ impl Bench {
         reason: Reason,
     ) -> Result<Vec<u8>> {
         let (verdict, out) = self.see(origin, frame)?;
-        self.expected(origin.hook(), reason, verdict)?;
+        self.expected(origin, reason, verdict)?;
         Ok(out)
     }
 
-    fn expected(&mut self, hook: Hook, reason: Reason, verdict: u32) -> Result<()> {
+    fn expected(&mut self, origin: Origin, reason: Reason, verdict: u32) -> Result<()> {
+        let hook = origin.hook();
         let wanted = self.sent.entry(reason_slot(reason, hook)).or_default();
         *wanted += 1;
         let wanted = *wanted;
@@ -278,7 +316,7 @@ impl Bench {
             self.settle()
                 .with_context(|| format!("the packet should be {}", reason.as_str()))?;
         }
-        self.judge(hook, reason, verdict)
+        self.judge(origin, reason, verdict)
     }
 
     /// Runs a packet; gives the verdict and the frame as the program left it.
@@ -311,7 +349,7 @@ impl Bench {
     pub fn send_and_see(&mut self, origin: Origin, frame: &[u8]) -> Result<(Reason, Vec<u8>)> {
         let (verdict, out) = self.see(origin, frame)?;
         let reason = self.moved(origin.hook())?;
-        self.judge(origin.hook(), reason, verdict)?;
+        self.judge(origin, reason, verdict)?;
         Ok((reason, out))
     }
 
