@@ -206,6 +206,7 @@ fn settle(scratch: &mut Scratch, seen: &Seen, initiator: Side, said: Verdict) ->
     }
     let reason = match said {
         Verdict::Leave(reason) => Some(reason),
+        Verdict::Allow if !rule.is_limited() => None,
         Verdict::Allow => match rules::take(rule, &event.key, family, high, now_ns) {
             Ok(held) => {
                 admitted.flags |= held;

@@ -187,6 +187,14 @@ impl Rule {
         }
     }
 
+    /// Whether it allows only so many flows, or only at some rate.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_limited(&self) -> bool {
+        self.rate.interval_ns | self.source_rate.interval_ns != 0
+            || self.flows | self.source_flows != 0
+    }
+
     /// The block that tells of it.
     #[must_use]
     pub const fn to_block(&self) -> Block {
