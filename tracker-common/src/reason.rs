@@ -136,7 +136,7 @@ reasons! {
     SynAckOnLive = 35, Note, "syn_ack_on_live";
     /// A segment on a flow that an RST or both closes have ended.
     AfterClose = 36, Note, "after_close";
-    /// A segment of an endpoint whose peer's half of the handshake was not seen.
+    /// A segment of an endpoint whose peer's half of the handshake was not seen, or of a later connection of which only a SYN was.
     HandshakeUnseen = 37, Note, "handshake_unseen";
     /// A segment that leaves this host and belongs to no flow.
     LocalStray = 38, Note, "local_stray";

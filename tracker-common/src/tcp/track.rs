@@ -43,8 +43,7 @@ pub struct Context {
     /// Zero. See the module.
     pub veil: u8,
     /// The last SYN that passed on this flow while it was live. The shell looks
-    /// for it where [`flow_flags::SYN_ON_LIVE`] is set and the segment is a
-    /// SYN-ACK or an RST; nothing else reads it.
+    /// for it where [`super::wants_pending`] says so.
     pub pending: PendingSyn,
 }
 
