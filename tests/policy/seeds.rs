@@ -139,3 +139,42 @@ fn a_half_closed_connection_goes_on_in_its_direction() {
     assert_eq!(&answer, b"late answer");
     tracker.stop().unwrap();
 }
+
+/// Such addresses have no route of their own: the socket knows its device.
+#[test]
+fn a_connection_between_link_local_addresses_goes_on() {
+    use std::{
+        io::{Read as _, Write as _},
+        net::{Ipv6Addr, SocketAddrV6, TcpListener, TcpStream},
+    };
+    let topology = Topology::new(Placement::Server).unwrap();
+    let listen = || TcpListener::bind((Ipv6Addr::UNSPECIFIED, 80));
+    let listener = topology.server.netns.run_in(listen).unwrap().unwrap();
+    // Of the address of its veth (RFC 4291 appendix A).
+    let address: Ipv6Addr = "fe80::ff:fe00:b".parse().unwrap();
+    let connect = || -> std::io::Result<TcpStream> {
+        let index = nix::net::if_::if_nametoindex("eth0")?;
+        TcpStream::connect(SocketAddrV6::new(address, 80, 0, index))
+    };
+    // Once nobody else has claimed the addresses.
+    let mut client = eventually(SOON, || {
+        let connected = topology.client.netns.run_in(connect).unwrap();
+        connected.map_err(|error| error.to_string())
+    });
+    let (mut server, _) = listener.accept().unwrap();
+    let tracker = Files::new(CLOSED).start(&topology);
+    client.set_read_timeout(Some(SOON)).unwrap();
+    for _ in 0..2 {
+        server.write_all(b"hello").unwrap();
+        client.read_exact(&mut [0; 5]).unwrap();
+    }
+    let flows = tracker.list().unwrap();
+    let flow = flows.iter().find(|flow| flow.responder.addr == address);
+    assert_eq!(
+        flow.map(|flow| flow.origin.as_str()),
+        Some("socket"),
+        "{}",
+        table(&flows)
+    );
+    tracker.stop().unwrap();
+}

@@ -43,6 +43,9 @@ pub struct Connected {
     pub remote: SocketAddr,
     /// Its state.
     pub state: State,
+    /// Index of the device that it is bound to, as every one between link-local
+    /// addresses is; 0 for any.
+    pub ifindex: u32,
 }
 
 /// The sockets that accept connections, in no particular order. A socket that
@@ -113,6 +116,7 @@ fn connection(response: &InetResponse) -> Option<Connected> {
         local: end(id.source_address, id.source_port),
         remote: end(id.destination_address, id.destination_port),
         state: state(response.header.state)?,
+        ifindex: id.interface_id,
     })
 }
 
@@ -194,6 +198,7 @@ mod tests {
                     local,
                     remote,
                     state: State::Established,
+                    ifindex: 0,
                 };
                 assert!(found.contains(&expected), "{expected:?} in {found:?}");
             }
@@ -202,6 +207,7 @@ mod tests {
                 local: server,
                 remote: client,
                 state: State::CloseWait,
+                ifindex: 0,
             };
             let start = std::time::Instant::now();
             while !connected().unwrap().contains(&closing) {

@@ -2,7 +2,7 @@
 //! writes down. It holds what was read from files of sets, so the policy in force
 //! does not depend on them.
 
-use std::path::PathBuf;
+use std::{collections::HashSet, path::PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use ipnet::IpNet;
@@ -13,7 +13,7 @@ use tracker_common::{
 };
 
 use crate::policy::{
-    model::{Addresses, Limits, Management, Policy, PrefixSet, Rule, Source},
+    model::{Addresses, DEFAULT_RULE, Limits, Management, Policy, PrefixSet, Rule, Source},
     prefixes::{from_brain, to_brain},
 };
 
@@ -133,6 +133,13 @@ impl StoredPolicy {
     /// It refers to what is not there: no tracker has written it.
     pub fn policy(self) -> Result<Policy> {
         let sets = self.sets.len();
+        let mut names = HashSet::from([DEFAULT_RULE]);
+        for StoredRule { name, .. } in &self.rules {
+            ensure!(
+                names.insert(name),
+                "there are two rules of the name `{name}`"
+            );
+        }
         let rules = self.rules.into_iter().map(|rule| restore(rule, sets));
         Ok(Policy {
             rules: rules.collect::<Result<_>>()?,
@@ -328,6 +335,7 @@ mod tests {
             (r#""among":[0]"#, r#""among":[1]"#, "set"),
             (r#""directions":3"#, r#""directions":0"#, "direction"),
             (r#""pf""#, r#""pdf""#, "time-outs"),
+            (r#""name":"web""#, r#""name":"default""#, "two rules"),
         ] {
             let changed = text.replace(from, to);
             assert_ne!(changed, text, "{from}");

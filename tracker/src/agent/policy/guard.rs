@@ -149,7 +149,10 @@ fn of_connections(
         ways: vec![Way {
             from: connection.remote,
             to: connection.local,
-            ifindex: device(connection.remote.ip()),
+            ifindex: match connection.ifindex {
+                0 => device(connection.remote.ip()),
+                bound => bound,
+            },
         }],
     });
     Lifelines(lifelines.collect())
@@ -256,6 +259,7 @@ mod tests {
             local: local.parse().unwrap(),
             remote: remote.parse().unwrap(),
             state: State::Established,
+            ifindex: 0,
         }
     }
 

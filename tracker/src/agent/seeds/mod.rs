@@ -93,11 +93,12 @@ fn of_socket(socket: &Connected, listening: &[Listening], places: &mut Places) -
         .iter()
         .any(|listener| accepts(listener, socket.remote));
     let ends = [socket.local, socket.remote];
-    let known = accepted || called;
+    let spot = places.of_socket(socket)?;
+    let guessed = !accepted && !called;
     if accepted {
-        places.local([ends[1], ends[0]], [remote, local], 1, !known)
+        places.local([ends[1], ends[0]], [remote, local], 1, spot, guessed)
     } else {
-        places.local(ends, [local, remote], 0, !known)
+        places.local(ends, [local, remote], 0, spot, guessed)
     }
 }
 

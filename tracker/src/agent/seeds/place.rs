@@ -12,6 +12,7 @@ use crate::{
     datapath::Pinned,
     prefix,
     routes::{Routes, Spot},
+    sockets::Connected,
 };
 
 /// Index of the loopback device in every network namespace.
@@ -56,16 +57,26 @@ impl Places {
         })
     }
 
+    /// Where a socket's packets are seen; `None` where no tracked interface sees them.
+    pub fn of_socket(&mut self, socket: &Connected) -> Option<Spot> {
+        match socket.ifindex {
+            0 => self.spot(socket.remote),
+            // Link-local addresses have no route of their own.
+            bound => self.routes.seen(bound, &self.tracked),
+        }
+    }
+
     /// The seed of a connection of this host from initiator to responder, of which
-    /// the one with index `own` is here; `None` where no tracked interface sees it.
+    /// the one with index `own` is here, and whose packets are seen at `spot`; `None`
+    /// where its ends are of two families.
     pub fn local(
-        &mut self,
+        &self,
         ends: [SocketAddr; 2],
         states: [State; 2],
         own: usize,
+        spot: Spot,
         guessed: bool,
     ) -> Option<Seed> {
-        let spot = self.spot(ends[1 - own])?;
         let mut paths = [self.path(spot); 2];
         if spot.ifindex != LOOPBACK {
             paths[own] = paths[own].leaving();
@@ -202,9 +213,16 @@ mod tests {
     #[test]
     fn a_connection_to_oneself_passes_the_loopback_both_ways() {
         let ends = ["127.0.0.1:4000", "127.0.0.1:80"].map(|end| end.parse().unwrap());
-        let seed = places(Role::Host, &[])
-            .local(ends, [State::Established; 2], 0, true)
-            .unwrap();
+        let mut places = places(Role::Host, &[]);
+        let socket = Connected {
+            local: ends[0],
+            remote: ends[1],
+            state: State::Established,
+            ifindex: 0,
+        };
+        let spot = places.of_socket(&socket).unwrap();
+        let states = [State::Established; 2];
+        let seed = places.local(ends, states, 0, spot, true).unwrap();
         assert_eq!(seed.paths, [Path::LOOPBACK; 2]);
         assert_eq!(seed.guessed, 1);
     }
