@@ -96,7 +96,7 @@ impl Policies {
             let recorded = previous.as_ref().map(|previous| previous.recorded.clone());
             self.place.set_previous(Some(&recorded))?;
         }
-        let mut warnings = Vec::new();
+        let mut warnings = self.warnings(&policy);
         let configured = state.configured();
         let switched = self.switch(
             &mut state,

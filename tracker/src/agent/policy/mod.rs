@@ -55,6 +55,8 @@ pub struct Policies {
     live: Arc<LiveOwner>,
     place: Place,
     role: Role,
+    /// Names of the interfaces that are tracked.
+    tracked: Vec<String>,
     /// Held while a policy is put in force.
     turn: Mutex<()>,
     state: Mutex<State>,
@@ -116,6 +118,7 @@ impl Policies {
             live: Arc::clone(live),
             place: Place::of(&config.run_dir, &config.pin_dir),
             role: config.role,
+            tracked: config.interfaces.clone(),
             turn: Mutex::new(()),
             state: Mutex::default(),
         }
@@ -134,7 +137,12 @@ impl Policies {
     /// Something is wrong with it; all of that is logged.
     pub fn read(&self, path: &Path) -> Result<Arc<Policy>> {
         let interfaces = interface_names();
-        let former = self.in_force();
+        // A set of `tracker policy apply` is another one, be its name the same.
+        let by = self.lock().by();
+        let former = match by {
+            Some(By::Configuration) => self.in_force(),
+            Some(By::Apply | By::Return) | None => None,
+        };
         let context = Context {
             interfaces: Some(&interfaces),
             former: former.as_deref(),

@@ -79,13 +79,8 @@ impl Policies {
             [] => false,
             cuts => cut(&guard::explain(cuts))?,
         };
-        for (name, index) in &interfaces {
-            if index.is_none() {
-                tracing::warn!(
-                    "a rule is about the interface {name}, which there is not: it takes effect when \
-                     there is"
-                );
-            }
+        for warning in self.warnings(policy) {
+            tracing::warn!("{warning}");
         }
         let installed = self
             .pinned
@@ -123,6 +118,31 @@ impl Policies {
             }
         );
         Ok(killed)
+    }
+
+    /// What its author may not know of the interfaces that rules name.
+    pub(super) fn warnings(&self, policy: &Policy) -> Vec<String> {
+        let named = interfaces(policy).into_iter();
+        let warnings = named.filter_map(|(name, index)| {
+            let tracked = self.tracked.contains(&name);
+            match (index, tracked) {
+                (Some(_), true) => None,
+                (None, true) => Some(format!(
+                    "a rule is about the interface {name}, which there is not: it takes effect when \
+                     there is"
+                )),
+                (None, false) => Some(format!(
+                    "a rule is about the interface {name}, which there is not: it takes effect when \
+                     there is, and it is tracked"
+                )),
+                (Some(_), false) => Some(format!(
+                    "a rule is about the interface {name}, which is not tracked: nothing is seen \
+                     there that it could match; the tracked ones are {}",
+                    self.tracked.join(", ")
+                )),
+            }
+        });
+        warnings.collect()
     }
 
     /// Compiles the policy in force again, for the interfaces that there are.
