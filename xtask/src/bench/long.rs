@@ -41,6 +41,12 @@ pub fn section(report: &Value) -> String {
     page += &floods(report);
     page += "\n";
     page += &laws(report);
+    let megabytes = |home: &Value| number(home["kernel"].as_f64().unwrap_or_default() / 1e6);
+    page += &format!(
+        "\nMemory of the whole machine's kernel, other programs included: {} MB before, {} MB after.\n",
+        megabytes(&report["start"]),
+        megabytes(&report["end"]),
+    );
     page
 }
 
