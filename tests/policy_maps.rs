@@ -142,7 +142,7 @@ fn the_programs_decide_as_the_rules_read() {
         assert_eq!(judge.judge(&subject).unwrap().rule, found, "{subject:?}");
         let reason = match found.action {
             Action::Allow => Reason::FlowOpened,
-            _ => Reason::PolicyDropped,
+            Action::Drop | Action::Reset | Action::Prohibit => Reason::PolicyDropped,
         };
         let frame = Frame::syn(wrapping, from, to);
         bench.expect(Origin::Wire, &frame.bytes(), reason).unwrap();
@@ -195,7 +195,7 @@ fn policies_take_turns_in_the_slots_and_each_is_whole() {
         assert_eq!(slot, u32::from(turn) % POLICY_SLOTS + 1);
         let reason = match action {
             Action::Allow => Reason::FlowOpened,
-            _ => Reason::PolicyDropped,
+            Action::Drop | Action::Reset | Action::Prohibit => Reason::PolicyDropped,
         };
         for _ in 0..3 {
             port += 1;

@@ -5,7 +5,7 @@
 //! number only, and who may ask for a map by its number may ask for any map.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     io,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -87,13 +87,14 @@ impl Pages {
     /// Lets `look` at a page; `None` where there is none yet.
     fn read<T>(&self, number: u32, look: impl FnOnce(&Page) -> Result<T>) -> Result<Option<T>> {
         let mut known = self.lock();
-        if !known.contains_key(&number) {
-            let Some(page) = self.open(number)? else {
-                return Ok(None);
-            };
-            known.insert(number, page);
-        }
-        known.get(&number).map(look).transpose()
+        let page = match known.entry(number) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => match self.open(number)? {
+                Some(page) => unknown.insert(page),
+                None => return Ok(None),
+            },
+        };
+        look(page).map(Some)
     }
 
     /// Sees to it that the programs find a page, and lets `change` it.

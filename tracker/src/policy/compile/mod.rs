@@ -100,7 +100,7 @@ pub enum Error {
         "with its {rules} rules and {prefixes} prefixes the policy takes more than {} MiB of the \
          kernel's memory: let rules share sets (`from = \"@name\"`), since prefixes that lie in the \
          same sets share what is kept of them, and leave out prefixes that lie within others",
-        MAX_BLOCKS * size_of::<Block>() >> 20
+        (MAX_BLOCKS * size_of::<Block>()) >> 20
     )]
     TooLarge {
         /// Without the default.
