@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use tracker::policy::model::DEFAULT_RULE;
 use tracker_common::{
     abi::{Key, Zone},
     reason::Reason,
@@ -16,7 +17,7 @@ use tracker_tests::{
 };
 
 use crate::{
-    bed::{Bed, Side},
+    bed::{Bed, Role, Side},
     table::{Case, Fate, Sent, Stage, Step},
     walls::{Wall, port},
 };
@@ -172,6 +173,22 @@ fn key(stage: &Stage) -> Key {
         Family::V6 => Key::v6(a, b, Zone(0)),
     };
     key
+}
+
+/// How often each rule must have refused, in both families.
+pub fn denials(cases: &[Case], role: Role) -> BTreeMap<&'static str, u64> {
+    let mut denials = BTreeMap::new();
+    for case in cases.iter().filter(|case| case.roles.contains(&role)) {
+        for step in &case.steps {
+            let rule = match step.fate {
+                Fate::Denied(rule) => rule,
+                Fate::Twice(reasons) if reasons.contains(&Reason::PolicyDropped) => DEFAULT_RULE,
+                Fate::Arrives | Fate::Useless | Fate::Refused(_) | Fate::Twice(_) => continue,
+            };
+            *denials.entry(rule).or_default() += case.families.len() as u64;
+        }
+    }
+    denials
 }
 
 /// Steps of which one wall lets the packet arrive, and the other does not.

@@ -62,9 +62,9 @@ pub const ALL: &[Difference] = &[
         roles: BOTH,
         only_v4: false,
         nftables_lets_in: false,
-        source: "RFC 9293 section 3.10.7.4, fourth: \"If the SYN bit is set in these synchronized \
-                 states ... TCP implementations MUST send a challenge ACK to the remote peer\", \
-                 whoever of both sends it; only if it arrives can that be",
+        source: "RFC 9293 section 3.10.7.4, fourth (RFC 5961 section 4.2): in a synchronized state a \
+                 SYN draws a challenge ACK, \"irrespective of the sequence number\" and whoever of \
+                 both sends it; only if it arrives can that be",
     },
     Difference {
         name: "an old timestamp",
@@ -75,9 +75,9 @@ pub const ALL: &[Difference] = &[
         roles: BOTH,
         only_v4: false,
         nftables_lets_in: true,
-        source: "RFC 7323 section 5.3, R1: \"If there is a Timestamps option in the arriving \
-                 segment, SEG.TSval < TS.Recent, TS.Recent is valid ..., then the segment is not \
-                 acceptable\". Conntrack reads no timestamps",
+        source: "RFC 7323 section 5.3, R1: with SEG.TSval < TS.Recent, and no RST, the receiver is \
+                 to \"treat the arriving segment as not acceptable\". Conntrack compares no \
+                 timestamps",
     },
     Difference {
         name: "data behind the FIN",
@@ -104,9 +104,9 @@ pub const ALL: &[Difference] = &[
         // In IPv6 Linux drops it itself (RFC 8200 section 4.5).
         only_v4: true,
         nftables_lets_in: true,
-        source: "RFC 1858 section 3.2.1: \"if FO=1 and PROTOCOL=TCP then drop\" and, for the first \
-                 one, 3.1: a router enforces \"a minimum fragment offset\"; nftables has conntrack \
-                 put the datagram together before it looks",
+        source: "RFC 1858 section 3: nobody fragments like that but to get past a filter, \"so it is \
+                 safe to drop these fragments\". Conntrack puts the datagram together before \
+                 nftables looks",
     },
 ];
 

@@ -14,6 +14,8 @@ mod walls;
 
 use std::collections::{BTreeSet, HashSet};
 
+use serde_json::json;
+
 use crate::{
     bed::{Bed, Role, stay_on_one_cpu},
     court::{Arrived, Place, before_nftables, before_tracker},
@@ -65,9 +67,23 @@ fn both_walls(role: Role) {
     let (nftables_lets_in, tracker_lets_in) = differences::expected(role);
     assert_eq!(lets_in(&by_nftables, &by_tracker), nftables_lets_in);
     assert_eq!(lets_in(&by_tracker, &by_nftables), tracker_lets_in);
-    println!("{} packets in {role:?}; they differ on", by_tracker.len());
-    for difference in differences::ALL {
+    println!("in {role:?} they differ on");
+    let named = differences::ALL
+        .iter()
+        .filter(|difference| difference.roles.contains(&role));
+    for difference in named.clone() {
         println!("  {}: {}", difference.name, difference.source);
+    }
+    let numbers = json!({
+        "cases": cases.iter().filter(|case| case.roles.contains(&role)).count(),
+        "packets": by_tracker.len(),
+        "differences": named.count(),
+    });
+    println!("judge: {numbers}");
+
+    // Rules that refuse have decided about nothing else.
+    for (rule, times) in court::denials(&cases, role) {
+        assert_eq!(wall.hits(rule), Ok(times), "{rule}");
     }
     wall.stop();
 }

@@ -19,6 +19,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use serde_json::json;
 use socket2::Socket;
 use tokio::runtime::Builder;
 use tracker::{
@@ -274,6 +275,15 @@ fn policies_are_replaced_without_a_packet_lost_or_let_in() {
         .sum();
     let [exchanges, connections] =
         [&done.exchanges, &done.connections].map(|count| count.load(Ordering::Relaxed));
+    let numbers = json!({
+        "policies": count,
+        "slowest_ms": longest.as_millis(),
+        "exchanges": exchanges,
+        "connections": connections,
+        "refused": spoofed.load(Ordering::Relaxed),
+        "sent_again": again,
+    });
+    println!("judge: {numbers}");
     println!(
         "{count} policies in {time:?}, at most {longest:?} each; {exchanges} exchanges, \
          {connections} connections, {} SYNs refused; {again} segments sent again",

@@ -27,7 +27,10 @@ use tracker_tests::{
     wait::wait_for,
 };
 
-use crate::{bed::Role, policy::Policy};
+use crate::{
+    bed::Role,
+    policy::{Policy, hits},
+};
 
 /// Ports that both policies name.
 pub mod port {
@@ -173,6 +176,11 @@ impl<'a> Wall<'a> {
     /// Ends it in order.
     pub fn stop(self) {
         self.tracker.stop().unwrap();
+    }
+
+    /// How often a rule has decided.
+    pub fn hits(&self, rule: &str) -> Result<u64, String> {
+        hits(&self.tracker, rule)
     }
 
     /// How often each reason was counted, in and out.

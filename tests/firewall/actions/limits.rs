@@ -1,6 +1,6 @@
 //! Limits of rules: how many connections they admit, and when there is room again.
 
-use std::{io::Write, thread::sleep, time::Duration};
+use std::io::Write;
 
 use socket2::Socket;
 use tracker_tests::{
@@ -175,9 +175,8 @@ fn spoofed_resets_free_no_place() {
 #[test]
 fn connections_that_are_never_answered_give_their_place_back() {
     let topology = Topology::new(Placement::Server).unwrap();
-    let policy =
-        limited("connections = 2").replace("limit =", "timeouts = \"aggressive\"\nlimit =");
-    let enforcer = Enforcer::new(&topology, &policy);
+    let soon = "[timeouts]\nsyn_sent = \"3s\"\nsyn_received = \"3s\"\n";
+    let enforcer = Enforcer::with(&topology, &limited("connections = 2"), "enforce", soon);
     let spoofer = Spoofer::new(&topology).unwrap();
     let door = Door::new(&topology, Family::V4, 80);
     for port in 50_000..50_010 {
@@ -198,8 +197,7 @@ fn connections_that_are_never_answered_give_their_place_back() {
         count => Err(format!("{count} refused")),
     });
     assert!(door.open(40_000).is_none());
-    sleep(Duration::from_secs(1));
-    eventually(Duration::from_secs(90), || {
+    eventually(SOON, || {
         door.open(40_001)
             .map(drop)
             .ok_or_else(|| "none is admitted".to_owned())

@@ -6,6 +6,7 @@ use tracker_tests::{
     connection::Connection,
     sockets,
     spoof::{Segment, Spoofer},
+    state::State,
     topology::{Family, Placement, Topology},
     wait::eventually,
 };
@@ -62,6 +63,35 @@ fn who_observes_counts_and_drops_nothing_and_follows_every_connection() {
         drop(open);
         enforcer.tracker.stop().unwrap();
     }
+}
+
+/// As long as its rule says an idle connection is remembered.
+#[test]
+fn a_rule_has_its_own_time_outs() {
+    let topology = Topology::new(Placement::Server).unwrap();
+    let enforcer = Enforcer::new(
+        &topology,
+        "default = \"drop\"\n[[rules]]\nname = \"short\"\nports = [80]\naction = \"allow\"\n\
+         timeouts = \"aggressive\"\n[[rules]]\nname = \"usual\"\nports = [81]\naction = \"allow\"\n",
+    );
+    let short = Connection::open(&topology, 40_000).seen_by(&enforcer.tracker);
+    let from = topology.client.at(Family::V4, 40_001);
+    let to = topology.server.at(Family::V4, 81);
+    let _listener = sockets::listen(&topology.server.netns, to).unwrap();
+    let _open = opens(&topology.client.netns, from, to).unwrap();
+    let usual = eventually(SOON, || {
+        let flows = enforcer
+            .tracker
+            .list()
+            .map_err(|error| format!("{error:#}"))?;
+        let established = (State::Established, State::Established);
+        flows
+            .into_iter()
+            .find(|flow| flow.connects(from, to) && flow.states() == established)
+            .ok_or_else(|| "no flow".to_owned())
+    });
+    assert!(short.expires_ms < usual.expires_ms, "{short}\n{usual}");
+    enforcer.tracker.stop().unwrap();
 }
 
 /// Ten lines of a rule in a second; what they leave out is told with the next.
