@@ -18,6 +18,9 @@ use crate::{
     },
 };
 
+/// Flows that are there no more, at most: a busy pair of ports has had many.
+const ENDED: usize = 3;
+
 /// Does what `args` say.
 pub fn explain(args: &ExplainArgs, out: &mut impl Write) -> Result<()> {
     let ends = [args.source, args.destination];
@@ -86,6 +89,7 @@ fn look(pinned: &Pinned, ends: [SocketAddr; 2]) -> Result<Explained> {
         .map(|id| Ended::new(histories.get(id), refusals.get(id), &clock))
         .collect();
     explained.ended.sort_by_key(Ended::ago_ms);
+    explained.ended.truncate(ENDED);
     let denials = pinned.denials()?;
     let same = |key: &Key| without_zone(family, key) == without_zone(family, &plain);
     let denial = denials

@@ -108,9 +108,12 @@ impl Policies {
                 if enforcing && !asked.force {
                     bail!("{cuts}");
                 }
-                warnings.push(
-                    cuts.replace("; allow them in a rule before that one, or say --force", ""),
-                );
+                let advice = [
+                    "; allow them in a rule before that one, or say --force",
+                    "; say --force",
+                ];
+                let told = advice.iter().find_map(|advice| cuts.strip_suffix(advice));
+                warnings.push(told.unwrap_or(cuts).to_owned());
                 Ok(asked.force)
             },
         );
@@ -201,7 +204,13 @@ impl Policies {
 
     /// Before the first policy decides, connections that are there become flows.
     pub(super) fn know_connections(&self, state: &mut State, force: bool) -> Result<()> {
-        let read = seeds::plant(&self.pinned, self.role)?;
+        let read = match seeds::plant(&self.pinned, self.role) {
+            Err(error) if force => {
+                tracing::warn!("connections that are there may be cut: {error:#}");
+                return Ok(());
+            }
+            read => read?,
+        };
         seeds::tell(&read);
         state.known = true;
         if self.role == Role::Host || read.conntrack.is_some() || force {

@@ -74,10 +74,14 @@ impl Policies {
             &|name| interfaces.get(name).copied().flatten(),
             &|name| by_name.get(name).copied().unwrap_or_default(),
         )?;
-        let cuts = guard::Lifelines::look(policy)?.cut_by(&compiled);
-        let forced = match cuts.as_slice() {
-            [] => false,
-            cuts => cut(&guard::explain(cuts))?,
+        // Where nobody can be asked who would be cut off, somebody must say that none is.
+        let cuts = guard::Lifelines::look(policy).map(|lifelines| lifelines.cut_by(&compiled));
+        let forced = match &cuts {
+            Ok(cuts) if cuts.is_empty() => false,
+            Ok(cuts) => cut(&guard::explain(cuts))?,
+            Err(error) => cut(&format!(
+                "who manages this machine, and would be cut off, is not known ({error:#}); say --force"
+            ))?,
         };
         for warning in self.warnings(policy) {
             tracing::warn!("{warning}");
