@@ -126,8 +126,9 @@ pub fn take(
     if rule.flows != 0 {
         // SAFETY: as above.
         let flows = unsafe { &raw mut (*state).flows };
+        // Below zero while flows of another rule give back that had this number before.
         // SAFETY: an aligned word of a map value.
-        if unsafe { fetch_add(flows, 1) } >= u64::from(rule.flows) {
+        if unsafe { fetch_add(flows, 1) }.cast_signed() >= i64::from(rule.flows) {
             // SAFETY: as above.
             unsafe { fetch_add(flows, 1_u64.wrapping_neg()) };
             return Err(Reason::RuleFlows);
