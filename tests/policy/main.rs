@@ -163,7 +163,10 @@ impl Pair {
 /// Whether a new connection to a port of the server comes about.
 fn connects(topology: &Topology, family: Family, ports: (u16, u16)) -> bool {
     let server = topology.server.at(family, ports.1);
-    let _listener = sockets::listen(&topology.server.netns, server).unwrap();
+    // The listener before it may not have let go of what it never accepted.
+    let _listener = eventually(SOON, || {
+        sockets::listen(&topology.server.netns, server).map_err(|error| format!("{error:#}"))
+    });
     let client = topology.client.at(family, ports.0);
     let socket = sockets::bind(&topology.client.netns, client).unwrap();
     socket.connect_timeout(&server.into(), NEVER).is_ok()
