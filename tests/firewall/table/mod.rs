@@ -190,7 +190,7 @@ fn case<const N: usize>(name: &'static str, opener: Side, to_port: u16, steps: [
 }
 
 impl Case {
-    fn from_port(self, port: u16) -> Self {
+    fn calling_from(self, port: u16) -> Self {
         Self {
             from_port: Some(port),
             ..self
@@ -331,7 +331,12 @@ impl Stage {
                 .iter()
                 .map(|&part| datagram.part(part, self.number))
                 .collect(),
-            _ => vec![datagram.whole()],
+            Packet::Segment(_)
+            | Packet::Behind(_)
+            | Packet::Error(_)
+            | Packet::Udp
+            | Packet::Echo
+            | Packet::Unknown => vec![datagram.whole()],
         };
         Sent {
             from: self.side(step.from),

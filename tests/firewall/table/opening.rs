@@ -70,25 +70,25 @@ fn inward() -> Vec<Case> {
             port::OTHER,
             [denied(A.syn(), "default")],
         )
-        .from_port(port::WEB),
+        .calling_from(port::WEB),
         inwards(
             "a SYN from port 20 to a port that no rule allows",
             port::OTHER,
             [denied(A.syn(), "default")],
         )
-        .from_port(20),
+        .calling_from(20),
         inwards(
             "a handshake that a rule about the source port allows",
             port::SHELL,
             [arrives(A.syn()), arrives(B.syn_ack()), arrives(A.ack())],
         )
-        .from_port(1023),
+        .calling_from(1023),
         inwards(
             "a SYN from a source port that its rule does not allow",
             port::SHELL,
             [denied(A.syn(), "default")],
         )
-        .from_port(1024),
+        .calling_from(1024),
         inwards(
             "a refusal of an allowed SYN",
             port::WEB,

@@ -58,7 +58,7 @@ pub fn cases() -> Vec<Case> {
                 arrives(A.ack().data(10)),
             ],
         )
-        .from_port(30_000),
+        .calling_from(30_000),
         case(
             "the forbidden twin of an open connection",
             Side::Outside,
@@ -68,6 +68,6 @@ pub fn cases() -> Vec<Case> {
                 refused(A.ack().data(10), Reason::StrayAck),
             ],
         )
-        .from_port(30_000),
+        .calling_from(30_000),
     ]
 }
