@@ -206,7 +206,8 @@ pub async fn run(
     ready(&running);
 
     let loaded = Arc::clone(&config);
-    let mut files = PolicyFiles::of(&config, &policies);
+    let mut files = PolicyFiles::default();
+    files.follow(&config, &policies);
     let mut interfaces = Interfaces::new();
     let mut look = tokio::time::interval(interfaces::LOOK_EVERY);
     loop {
@@ -224,7 +225,7 @@ pub async fn run(
                             Ok(new) => {
                                 config = new;
                                 configs.send_replace(Arc::clone(&config));
-                                files = PolicyFiles::of(&config, &policies);
+                                files.follow(&config, &policies);
                             }
                             Err(error) => stays(&policies, &error),
                         }
@@ -256,7 +257,7 @@ pub async fn run(
                 policies.follow_interfaces();
                 if files.changed() {
                     policies.reload(gate.wanted(&config));
-                    files = PolicyFiles::of(&config, &policies);
+                    files.follow(&config, &policies);
                 }
             }
             // A task that ends before it is told to has nothing more to do, or

@@ -5,7 +5,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fs, mem,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
@@ -31,28 +31,31 @@ struct Print {
 }
 
 impl PolicyFiles {
-    /// Those of the configured policy as they are at this moment, where they are to be
-    /// watched.
-    pub fn of(config: &Config, policies: &Policies) -> Self {
+    /// Watches the files of the configured policy, which was just read, where that is
+    /// wanted.
+    pub fn follow(&mut self, config: &Config, policies: &Policies) {
         let Some(path) = origin(config).filter(|_| config.policy.watch) else {
-            return Self::default();
+            *self = Self::default();
+            return;
         };
         let mut files = vec![path.to_owned()];
         if let Some(policy) = policies.in_force() {
             files.extend(policy.source.path.clone());
             files.extend(policy.source.set_files.iter().cloned());
         }
-        Self::seen(files)
+        self.take(files);
     }
 
-    fn seen(files: impl IntoIterator<Item = PathBuf>) -> Self {
-        let prints = files.into_iter().map(|file| {
-            let print = print(&file);
-            (file, print)
-        });
-        Self {
-            seen: prints.collect(),
-            unsettled: false,
+    /// Watches these files. What is known of one is from before it was read; one that
+    /// was not looked at yet may have changed since, so all are read again.
+    fn take(&mut self, files: impl IntoIterator<Item = PathBuf>) {
+        let before = mem::take(&mut self.seen);
+        self.unsettled = false;
+        for file in files {
+            let known = before.get(&file).copied();
+            self.unsettled |= known.is_none();
+            let print = known.unwrap_or_else(|| print(&file));
+            self.seen.insert(file, print);
         }
     }
 
@@ -92,7 +95,10 @@ mod tests {
     fn a_change_is_told_once_and_when_it_is_over() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("policy.toml");
-        let mut watch = PolicyFiles::seen([file.clone()]);
+        let mut watch = PolicyFiles::default();
+        watch.take([file.clone()]);
+        // Once more, since nobody looked before it was read.
+        assert!(watch.changed());
         assert!(!watch.changed());
         fs::write(&file, "a").unwrap();
         assert!(!watch.changed());
@@ -107,6 +113,11 @@ mod tests {
         assert!(!watch.changed());
         assert!(watch.changed());
         fs::remove_file(&file).unwrap();
+        assert!(!watch.changed());
+        assert!(watch.changed());
+        // What changes while it is read is seen.
+        fs::write(&file, "ef").unwrap();
+        watch.take([file.clone()]);
         assert!(!watch.changed());
         assert!(watch.changed());
     }
