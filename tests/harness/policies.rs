@@ -24,6 +24,7 @@ pub fn policy(rules: Vec<Rule>, sets: Vec<Vec<Prefix>>) -> Policy {
         default: Action::Drop,
         default_log: false,
         sets: sets.collect(),
+        port_sets: Vec::new(),
         management: Management::default(),
         source: Source::default(),
     }

@@ -13,7 +13,7 @@ use tracker_common::{
 };
 
 use crate::policy::{
-    model::{Addresses, DEFAULT_RULE, Limits, Management, Policy, PrefixSet, Rule, Source},
+    model::{Addresses, DEFAULT_RULE, Limits, Management, Policy, PortSet, PrefixSet, Rule, Source},
     prefixes::{from_brain, to_brain},
 };
 
@@ -25,6 +25,9 @@ pub struct StoredPolicy {
     default: Word,
     default_log: bool,
     sets: Vec<StoredSet>,
+    /// Not in the record of an agent that did not know them.
+    #[serde(default)]
+    port_sets: Vec<StoredPorts>,
     management_ports: Vec<u16>,
     management_peers: Vec<IpNet>,
     path: Option<PathBuf>,
@@ -38,6 +41,13 @@ struct StoredSet {
     name: String,
     inline: bool,
     prefixes: Vec<IpNet>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredPorts {
+    name: String,
+    ranges: Vec<(u16, u16)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,11 +123,16 @@ impl StoredPolicy {
             inline: set.inline,
             prefixes: nets(&set.prefixes),
         });
+        let port_sets = policy.port_sets.iter().map(|set| StoredPorts {
+            name: set.name.clone(),
+            ranges: set.ranges.clone(),
+        });
         Self {
             rules: policy.rules.iter().map(store).collect(),
             default: policy.default.into(),
             default_log: policy.default_log,
             sets: sets.collect(),
+            port_sets: port_sets.collect(),
             management_ports: policy.management.ports.clone(),
             management_peers: nets(&policy.management.peers),
             path: policy.source.path.clone(),
@@ -153,6 +168,11 @@ impl StoredPolicy {
                     inline: set.inline,
                     prefixes: set.prefixes.iter().map(to_brain).collect(),
                 })
+                .collect(),
+            port_sets: self
+                .port_sets
+                .into_iter()
+                .map(|StoredPorts { name, ranges }| PortSet { name, ranges })
                 .collect(),
             management: Management {
                 ports: self.management_ports,
@@ -306,6 +326,10 @@ mod tests {
                     .iter()
                     .map(|text| to_brain(&text.parse().unwrap()))
                     .collect(),
+            }],
+            port_sets: vec![PortSet {
+                name: "web".to_owned(),
+                ranges: vec![(80, 80), (8000, 8099)],
             }],
             management: Management {
                 ports: vec![22],

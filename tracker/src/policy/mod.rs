@@ -9,6 +9,7 @@
 //! | [`report`] | what is wrong with one, each with its place |
 //! | `read` | from a file to either of these |
 //! | `syntax`, `sets` | the language: values, each judged where it stands |
+//! | `files` | sets from files of their own |
 //! | `check`, `reach`, `space` | what rules say together: which are never reached |
 //! | `print` | a policy as text again |
 //! | [`prefixes`] | prefixes as people and as the brain have them |
@@ -17,6 +18,7 @@
 
 mod check;
 pub mod compile;
+mod files;
 pub mod flows;
 pub mod model;
 pub mod prefixes;

@@ -29,6 +29,9 @@ pub struct Policy {
     pub default_log: bool,
     /// Sets of addresses, at most [`MAX_PREFIXES`] in all of them together.
     pub sets: Vec<PrefixSet>,
+    /// Sets of ports with a name, in order of their names. Rules have the ports
+    /// themselves.
+    pub port_sets: Vec<PortSet>,
     /// Connections that no change may cut by accident.
     pub management: Management,
     /// Where it was read.
@@ -57,6 +60,15 @@ pub struct PrefixSet {
     pub inline: bool,
     /// In order, IPv4 first. May be empty if it is not inline.
     pub prefixes: Vec<Prefix>,
+}
+
+/// A set of ports with a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortSet {
+    /// As `@NAME` refers to it.
+    pub name: String,
+    /// At least one, as in [`Rule::to_ports`].
+    pub ranges: Vec<(u16, u16)>,
 }
 
 /// A rule, which decides about the connections that meet all of its terms.

@@ -43,6 +43,12 @@ impl Display for Printed<'_> {
                 }
             }
         }
+        if !policy.port_sets.is_empty() {
+            writeln!(f, "\n[ports]")?;
+        }
+        for set in &policy.port_sets {
+            ports(f, &Quoted(&set.name).to_string(), &set.ranges)?;
+        }
         policy
             .rules
             .iter()

@@ -7,27 +7,25 @@ mod address;
 mod limit;
 mod port;
 mod rule;
+mod set;
 mod table;
 
 use std::{collections::HashMap, ops::Range};
 
-use ipnet::IpNet;
 use toml::de::DeValue;
 use tracker_common::policy::Action;
 
+use self::table::{Value, list, string};
 pub(super) use self::{
     address::{Wrong, prefix},
     limit::UNITS,
+    port::entry as port_range,
     table::Table,
 };
-use self::{
-    port::{PortSet, PortSets},
-    table::{Value, list, string},
-};
 use super::{
-    model::{DEFAULT_RULE, MAX_RULES, Management, Policy, Source},
+    files::Files,
+    model::{DEFAULT_RULE, MAX_RULES, Management, Policy, PortSet, Source},
     report::{Problem, Scope, Severity},
-    sets::Sets,
 };
 
 /// Top-level keys of the language.
@@ -40,9 +38,6 @@ pub(super) const KEYS: [&str; 7] = [
     "rules",
     "management",
 ];
-
-/// Keys of a set.
-const SET_KEYS: [&str; 2] = ["prefixes", "file"];
 
 /// Keys of `[management]`.
 const MANAGEMENT_KEYS: [&str; 2] = ["ports", "peers"];
@@ -90,8 +85,9 @@ pub(super) fn policy(
     let misspelt = root.refuse_others(scope, &known, &OTHERS);
     let default = default(scope, root, misspelt.contains(&"default"));
     let default_log = root.truth(scope, "default_log").unwrap_or(false);
-    let mut sets = sets(scope, root, former);
-    let mut ports = port_sets(scope, root);
+    let mut files = Files::new(former);
+    let mut sets = set::sets(scope, root, &mut files);
+    let mut ports = set::port_sets(scope, root, &mut files);
     let mut rules = Vec::new();
     let mut marks = Vec::new();
     let mut names = HashMap::new();
@@ -116,17 +112,21 @@ pub(super) fn policy(
             scope.warn(&set.at, message);
         }
     }
-    let (sets, set_files) = sets.into_parts();
+    let port_sets = ports.into_iter().filter_map(|(name, set)| {
+        let ranges = set.ranges?;
+        Some(PortSet { name, ranges })
+    });
     let source = Source {
         path: Some(scope.path.to_path_buf()),
-        set_files,
+        set_files: files.into_paths(),
         hash: 0,
     };
     let policy = Policy {
         rules,
         default,
         default_log,
-        sets,
+        sets: sets.into_sets(),
+        port_sets: port_sets.collect(),
         management,
         source,
     };
@@ -171,117 +171,6 @@ fn tables<'v, 'i>(
         scope.error(&beyond.span(), message);
     }
     Some(tables)
-}
-
-/// `[sets]`.
-fn sets(scope: &mut Scope<'_>, root: &Table<'_, '_>, former: Option<&Policy>) -> Sets {
-    let mut sets = Sets::default();
-    let table = root.get("sets");
-    let Some(table) = table.and_then(|value| Table::of(scope, "[sets]", value)) else {
-        return sets;
-    };
-    for (name, at, value) in table.entries() {
-        let errors = scope.report.error_count();
-        set_name(scope, name, &at);
-        let mut found = Vec::new();
-        // A list alone is its prefixes.
-        if matches!(value.get_ref(), DeValue::Array(_)) {
-            prefixes(scope, name, value, &mut found);
-        } else if let Some(table) = Table::of(scope, format!("the set `{name}`"), value) {
-            let misspelt = table.refuse_others(
-                scope,
-                &SET_KEYS,
-                &[
-                    ("elements", "prefixes"),
-                    ("addresses", "prefixes"),
-                    ("path", "file"),
-                ],
-            );
-            if let Some(value) = table.get("prefixes") {
-                prefixes(scope, name, value, &mut found);
-            }
-            if let Some((file, at)) = table.string(scope, "file") {
-                found.extend(sets.read(scope, (name, &at), file, former));
-            }
-            let there = table.get("prefixes").or(table.get("file"));
-            if there.is_none() && misspelt.is_empty() {
-                scope.error(
-                    &at,
-                    format!("the set `{name}` has neither `prefixes` nor `file`"),
-                );
-            }
-        }
-        let sound = scope.report.error_count() == errors;
-        sets.define(name, at, found, sound);
-    }
-    sets
-}
-
-/// The prefixes that a set lists.
-fn prefixes(scope: &mut Scope<'_>, name: &str, value: &Value<'_>, found: &mut Vec<IpNet>) {
-    if value
-        .get_ref()
-        .as_array()
-        .is_some_and(|list| list.is_empty())
-    {
-        return;
-    }
-    let what = format!("a prefix of the set `{name}`");
-    for value in list(scope, &what, value).unwrap_or_default() {
-        let Some(text) = string(scope, &what, value) else {
-            continue;
-        };
-        let wrong = match text.strip_prefix('!') {
-            Some(_) => Wrong::new(format!(
-                "`{text}`: a set has no exceptions; a rule has them, as \"!@NAME\""
-            )),
-            None if text.starts_with('@') => Wrong::new(format!(
-                "`{text}` is a set in a set, which there is not: rules take lists of sets"
-            )),
-            None => match prefix(text) {
-                Ok(net) => {
-                    found.push(net);
-                    continue;
-                }
-                Err(wrong) => wrong,
-            },
-        };
-        scope.error_meant(&value.span(), wrong.message, wrong.hint);
-    }
-}
-
-/// `[ports]`.
-fn port_sets(scope: &mut Scope<'_>, root: &Table<'_, '_>) -> PortSets {
-    let mut sets = PortSets::new();
-    let table = root.get("ports");
-    let Some(table) = table.and_then(|value| Table::of(scope, "[ports]", value)) else {
-        return sets;
-    };
-    for (name, at, value) in table.entries() {
-        set_name(scope, name, &at);
-        let ranges = port::ports(scope, &format!("the set of ports `{name}`"), value, None);
-        let set = PortSet {
-            ranges,
-            at,
-            used: false,
-        };
-        sets.insert(name.to_owned(), set);
-    }
-    sets
-}
-
-/// Tells if a set cannot have that name.
-fn set_name(scope: &mut Scope<'_>, name: &str, at: &Range<usize>) {
-    let may = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if name.is_empty() || name.len() > 64 || !name.chars().all(may) {
-        scope.error(
-            at,
-            format!(
-                "a set cannot have the name `{name}`: it takes up to 64 letters (a to z), digits, \
-                 `-`, `_` and `.`"
-            ),
-        );
-    }
 }
 
 /// `[management]`.
@@ -365,9 +254,10 @@ fn rule_name(name: &str) -> Result<(), String> {
 /// Every key of the language.
 #[cfg(test)]
 pub(super) fn all_keys() -> impl Iterator<Item = &'static str> {
-    let tables: [&[&str]; 5] = [
+    let tables: [&[&str]; 6] = [
         &KEYS,
-        &SET_KEYS,
+        &set::PREFIX_KEYS,
+        &set::PORT_KEYS,
         &MANAGEMENT_KEYS,
         &rule::KEYS,
         &limit::KEYS,

@@ -15,8 +15,8 @@ pub(super) type Ranges = Vec<(u16, u16)>;
 
 /// A set of ports with a name.
 #[derive(Debug)]
-pub(super) struct PortSet {
-    /// Its ports; `None` if there is an error in it.
+pub(super) struct Named {
+    /// Its ports, at least one, in order and merged; `None` if there is an error in it.
     pub(super) ranges: Option<Ranges>,
     /// Where its name stands.
     pub(super) at: Range<usize>,
@@ -25,7 +25,7 @@ pub(super) struct PortSet {
 }
 
 /// Sets of ports by their names.
-pub(super) type PortSets = BTreeMap<String, PortSet>;
+pub(super) type PortSets = BTreeMap<String, Named>;
 
 /// The ports of `value`, in order and merged; tells what is wrong. `None` if
 /// something is, also in a set that it refers to.
@@ -92,9 +92,7 @@ fn one(number: u64) -> Result<u16, Wrong> {
 /// The ranges of a set; see [`item`].
 fn set(name: &str, sets: Option<&mut PortSets>) -> Result<Option<Ranges>, Wrong> {
     let Some(sets) = sets else {
-        return Err(Wrong::new(format!(
-            "`@{name}` is a set in a set, which there is not: list its ports"
-        )));
+        return Err(nested(name));
     };
     if let Some(set) = sets.get_mut(name) {
         set.used = true;
@@ -105,6 +103,25 @@ fn set(name: &str, sets: Option<&mut PortSets>) -> Result<Option<Ranges>, Wrong>
         Some(meant) => Wrong::meant(message, &format!("@{meant}")),
         None => Wrong::new(message + &there_are(sets.keys().map(String::as_str))),
     })
+}
+
+/// Reads what stands for ports in a list of its own: a port, or a range.
+///
+/// # Errors
+///
+/// It is neither, or has a port that no connection has.
+pub(in crate::policy) fn entry(text: &str) -> Result<(u16, u16), Wrong> {
+    match text.strip_prefix('@') {
+        Some(name) => Err(nested(name)),
+        None => range(text, None),
+    }
+}
+
+/// A set stands where none may.
+fn nested(name: &str) -> Wrong {
+    Wrong::new(format!(
+        "`@{name}` is a set in a set, which there is not: list its ports"
+    ))
 }
 
 /// `8000-8099`, or a number in quotes.
@@ -141,15 +158,40 @@ fn range(text: &str, sets: Option<&PortSets>) -> Result<(u16, u16), Wrong> {
              [\"1-21\", \"23-65535\"] for all but 22"
         )));
     }
+    let Some(sets) = sets else {
+        return Err(alone(text));
+    };
     let message = format!("`{text}` is no port, no range as \"8000-8099\" and no set as \"@NAME\"");
-    Err(match sets.filter(|sets| sets.contains_key(text)) {
-        Some(_) => Wrong::meant(message, &format!("@{text}")),
-        None => Wrong::new(message),
+    Err(if sets.contains_key(text) {
+        Wrong::meant(message, &format!("@{text}"))
+    } else {
+        Wrong::new(message)
     })
 }
 
+/// What is wrong with something that is no port and no range, where no set may stand.
+fn alone(text: &str) -> Wrong {
+    let apart = |c: char| c == ',' || c.is_whitespace();
+    let parts: Vec<&str> = text.split(apart).filter(|part| !part.is_empty()).collect();
+    let message = format!("`{text}` is no port and no range as \"8000-8099\"");
+    if text.contains(apart) && parts.iter().all(|part| entry(part).is_ok()) {
+        return match *parts {
+            [] => Wrong::new(message),
+            [one] => Wrong::meant(message, one),
+            _ => Wrong::new(format!(
+                "`{text}` is not one port or one range: each of them is an entry of its own"
+            )),
+        };
+    }
+    // As in /etc/services.
+    match text.strip_suffix("/tcp").filter(|port| entry(port).is_ok()) {
+        Some(port) => Wrong::meant(message, port),
+        None => Wrong::new(message),
+    }
+}
+
 /// The same ports in order, with as few ranges as can be.
-fn merged(mut ranges: Ranges) -> Ranges {
+pub(super) fn merged(mut ranges: Ranges) -> Ranges {
     ranges.sort_unstable();
     let mut merged = Ranges::with_capacity(ranges.len());
     for (first, last) in ranges {

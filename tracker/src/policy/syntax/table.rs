@@ -51,6 +51,11 @@ impl<'v, 'i> Table<'v, 'i> {
         None
     }
 
+    /// What people call it.
+    pub(in crate::policy) fn what(&self) -> &str {
+        &self.what
+    }
+
     /// The value of a key.
     pub(in crate::policy) fn get(&self, key: &str) -> Option<&'v Value<'i>> {
         self.keys.get(key)

@@ -49,6 +49,8 @@ fn what_is_switched_off_in_the_example_is_read() {
     insta::assert_snapshot!(told(&switched_on()).join("\n"), @r#"
     `default_reject_with` has no effect without default = "reject"
     cannot read the file blocked.txt of the set `blocked`: No such file or directory (os error 2)
+    cannot read the file ports.txt of the set of ports `services`: No such file or directory (os error 2)
+    cannot read the file passive.txt of the set of ports `passive`: No such file or directory (os error 2)
     `liberal` is about the connections that a rule admits, and this one admits none
     `pickup` is about the connections that a rule admits, and this one admits none
     `timeouts` is about the connections that a rule admits, and this one admits none

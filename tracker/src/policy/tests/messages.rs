@@ -199,6 +199,56 @@ fn the_top_level_is_checked() {
 }
 
 #[test]
+fn sets_of_ports_are_checked() {
+    insta::assert_snapshot!(told("default = \"drop\"\n[ports]\na = {}\nb = { prots = 80 }\nc = { path = \"c.txt\" }\nd.file = 5\ne = []\nf = \"ports.txt\"\n\"g h\" = 80\ni = { ports = [\"@a\", \" 80\"] }\n"), @r#"
+    p.toml:3:1: error: the set of ports `a` has neither `ports` nor `file`
+      |
+    3 | a = {}
+      | ^
+
+    p.toml:4:7: error: the set of ports `b` has no key `prots`; there are `ports`, `file`
+      |
+    4 | b = { prots = 80 }
+      |       ^^^^^ did you mean `ports`?
+
+    p.toml:5:7: error: the set of ports `c` has no key `path`; there are `ports`, `file`
+      |
+    5 | c = { path = "c.txt" }
+      |       ^^^^ did you mean `file`?
+
+    p.toml:6:10: error: `file` must be a string in quotes, not the number 5
+      |
+    6 | d.file = 5
+      |          ^
+
+    p.toml:7:5: error: the set of ports `e` is an empty list, which nothing can match; leave the key out for any
+      |
+    7 | e = []
+      |     ^^
+
+    p.toml:8:5: error: `ports.txt` is no port and no range as "8000-8099"
+      |
+    8 | f = "ports.txt"
+      |     ^^^^^^^^^^^
+
+    p.toml:9:1: error: a set cannot have the name `g h`: it takes up to 64 letters (a to z), digits, `-`, `_` and `.`
+      |
+    9 | "g h" = 80
+      | ^^^^^
+
+    p.toml:10:16: error: `@a` is a set in a set, which there is not: list its ports
+       |
+    10 | i = { ports = ["@a", " 80"] }
+       |                ^^^^
+
+    p.toml:10:22: error: ` 80` is no port and no range as "8000-8099"
+       |
+    10 | i = { ports = ["@a", " 80"] }
+       |                      ^^^^^ did you mean "80"?
+    "#);
+}
+
+#[test]
 fn rules_are_checked() {
     insta::assert_snapshot!(told("default = \"drop\"\n[[rules]]\nports = 22\n"), @r#"
     p.toml:2:1: error: the rule has no `name`, by which counters, logs and `tracker explain` tell it

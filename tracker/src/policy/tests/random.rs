@@ -14,7 +14,7 @@ use tracker_common::{
 use super::super::{
     Context,
     compile::plain,
-    model::{Addresses, Limits, Management, Policy, PrefixSet, Rule, Source},
+    model::{Addresses, Limits, Management, Policy, PortSet, PrefixSet, Rule, Source},
     parse,
     prefixes::{canonical, to_brain, written},
     print,
@@ -30,6 +30,7 @@ struct Sketch {
     default: Action,
     default_log: bool,
     sets: Vec<Vec<IpNet>>,
+    port_sets: Vec<Vec<(u16, u16)>>,
     rules: Vec<SketchRule>,
     management: (Vec<u16>, Vec<IpNet>),
 }
@@ -159,14 +160,16 @@ fn rule() -> impl Strategy<Value = SketchRule> {
 
 fn sketch() -> impl Strategy<Value = Sketch> {
     let sets = prop::collection::vec(nets(4), 3);
+    let sets = (sets, prop::collection::vec(seldom(ports()), 2));
     let management = (prop::collection::btree_set(1_u16.., 0..3), nets(2));
     let management = management.prop_map(|(ports, peers)| (ports.into_iter().collect(), peers));
     let rules = prop::collection::vec(rule(), 0..9);
     (action(), any::<bool>(), sets, rules, management).prop_map(
-        |(default, default_log, sets, rules, management)| Sketch {
+        |(default, default_log, (sets, port_sets), rules, management)| Sketch {
             default,
             default_log,
             sets,
+            port_sets,
             rules,
             management,
         },
@@ -216,6 +219,13 @@ impl Sketch {
             default: self.default,
             default_log: self.default_log,
             sets,
+            port_sets: (self.port_sets.iter().zip(["a.1", "d_2"]))
+                .filter(|(ranges, _)| !ranges.is_empty())
+                .map(|(ranges, name)| PortSet {
+                    name: name.to_owned(),
+                    ranges: ranges.clone(),
+                })
+                .collect(),
             management: Management {
                 ports: ports.clone(),
                 peers: canonical(peers.clone()).iter().map(to_brain).collect(),

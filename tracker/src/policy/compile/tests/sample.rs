@@ -35,6 +35,7 @@ pub fn policy(rules: Vec<Rule>) -> Policy {
         default: Action::Drop,
         default_log: false,
         sets: Vec::new(),
+        port_sets: Vec::new(),
         management: Management::default(),
         source: Source::default(),
     }
