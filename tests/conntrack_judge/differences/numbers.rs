@@ -3,7 +3,7 @@
 use tracker_common::{
     abi::{Flow, end_flags},
     reason::Reason,
-    tcp::Flags,
+    tcp::{Flags, State},
 };
 
 use super::{
@@ -52,11 +52,16 @@ pub const ALL: &[Difference] = &[
     Difference {
         name: "old_segment_moves_nothing",
         holds: |case| {
+            // Who waits for a SYN-ACK takes nothing that begins before it.
+            let before_syn = case.ends().is_some_and(|(me, peer)| {
+                peer.state() == State::SynSent && !case.ours.segment.seq.after(me.isn)
+            });
             case.kind == States
                 && case.is_plain()
                 && case.moved_nothing()
                 && !case.stayed()
-                && (case.among(&[Reason::AlreadyReceived, Reason::SegmentTooOld]) && case.is_old()
+                && (case.among(&[Reason::AlreadyReceived, Reason::SegmentTooOld])
+                    && (case.is_old() || before_syn)
                     || case.is(Reason::AckTooOld))
         },
         lasts: true,
