@@ -10,7 +10,9 @@
 pub mod extensions;
 mod sketch;
 
-pub use sketch::{BUCKETS, Counted, MARKS, Trace, count_answer, is_expired, is_touched, mark};
+pub use sketch::{
+    BUCKETS, Counted, MARKS, Trace, count_answer, is_expired, is_touched, mark, mark_bit,
+};
 
 use crate::{
     abi::{

@@ -166,11 +166,22 @@ pub fn is_from_nobody(packet: &Packet) -> bool {
 
 /// Whether the packet's source is an address of this host, or a network's broadcast,
 /// as the agent has found them.
-#[inline(never)]
+#[inline(always)]
 fn is_from_here(packet: &Packet) -> bool {
     let mark = defence::mark(packet.source);
+    let Some(bits) = ANSWERS.get_ptr(defence::BUCKETS as u32) else {
+        return false;
+    };
+    // SAFETY: an aligned word.
+    let bits = unsafe { bits.read_volatile() };
+    bits & defence::mark_bit(mark) != 0 && is_marked(mark)
+}
+
+/// Whether `mark` is among the marks.
+#[inline(never)]
+fn is_marked(mark: u64) -> bool {
     for index in 0..defence::MARKS as u32 {
-        let Some(word) = ANSWERS.get_ptr(defence::BUCKETS as u32 + index) else {
+        let Some(word) = ANSWERS.get_ptr(defence::BUCKETS as u32 + 1 + index) else {
             return false;
         };
         // SAFETY: an aligned word.

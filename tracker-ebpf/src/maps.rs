@@ -119,7 +119,7 @@ pub static PROVED: LruHashMap<Place, u64, 16_384> = LruHashMap::new();
 /// `defence::count_answer`. Written by the ingress hook; by the agent, behind the
 /// buckets, the marks of addresses that get none.
 #[btf_map]
-pub static ANSWERS: Array<u64, { BUCKETS + MARKS }> = Array::new();
+pub static ANSWERS: Array<u64, { BUCKETS + 1 + MARKS }> = Array::new();
 
 /// Banned prefixes. Written by `tracker ban` and the agent; what they refused is
 /// counted by the ingress hook. Keys are `BanKey`s.

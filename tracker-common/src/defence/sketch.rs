@@ -20,9 +20,10 @@ use crate::seq::Seq;
 
 /// Buckets, a power of two.
 pub const BUCKETS: usize = 65_536;
-/// Words behind them for marks of addresses ([`mark`]) that are this host's own or a
-/// network's broadcast; the first 0 ends them.
-pub const MARKS: usize = 32;
+/// Words behind the next for marks of addresses ([`mark`]) that are this host's own or
+/// a network's broadcast; the first 0 ends them. The one before them has the
+/// [`mark_bit`]s of all.
+pub const MARKS: usize = 31;
 
 const COUNT: u64 = (1 << SECOND_AT) - 1;
 const SECOND_AT: u32 = 20;
@@ -69,6 +70,13 @@ const fn mix(address: [u32; 4]) -> u64 {
 #[must_use]
 pub const fn mark(address: [u32; 4]) -> u64 {
     mix(address) >> 32 | 1 << 32
+}
+
+/// The bit of a mark: who has another one need not be looked for.
+#[inline(always)]
+#[must_use]
+pub const fn mark_bit(mark: u64) -> u64 {
+    1 << (mark & 63)
 }
 
 /// What a bucket tells of a SYN that is to be answered.

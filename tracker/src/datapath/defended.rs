@@ -8,7 +8,7 @@ use aya::{
 };
 use tracker_common::{
     abi::{Ban, BanKey, Gauge, GaugeCell, Listener, Place},
-    defence::{BUCKETS, MARKS},
+    defence::{BUCKETS, MARKS, mark_bit},
 };
 
 use super::{
@@ -161,11 +161,13 @@ impl Tables {
     ///
     /// The map cannot be written.
     pub fn set_unanswered(&self, marks: &[u64]) -> Result<()> {
-        let mut words = [0; MARKS];
-        for (word, &mark) in words.iter_mut().zip(marks) {
+        let mut words = [0; MARKS + 1];
+        let (bits, rest) = words.split_at_mut(1);
+        for (word, &mark) in rest.iter_mut().zip(marks) {
             *word = mark;
+            bits[0] |= mark_bit(mark);
         }
-        let mut indices = [0; MARKS];
+        let mut indices = [0; MARKS + 1];
         for (offset, index) in (0_u32..).zip(&mut indices) {
             *index = BUCKETS as u32 + offset;
         }
