@@ -155,7 +155,7 @@ fn replace(pin_dir: &Path, time: Duration) -> Result<(u32, Duration)> {
                 let due = begun + PACE * count;
                 tokio::time::sleep_until(due.into()).await;
                 let asked = Instant::now();
-                let request = Request::Apply(Apply {
+                let request = Request::Apply(Box::new(Apply {
                     policy: policies[count as usize % policies.len()].clone(),
                     flows: if count.is_multiple_of(2) {
                         FlowsChoice::Keep
@@ -164,7 +164,7 @@ fn replace(pin_dir: &Path, time: Duration) -> Result<(u32, Duration)> {
                     },
                     confirm_s: None,
                     force: false,
-                });
+                }));
                 let reply = Agent::connect(&place).await?.ask(&request).await?;
                 ensure!(
                     matches!(reply, Reply::Applied(_)),

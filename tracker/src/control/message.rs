@@ -23,7 +23,7 @@ pub struct Asked {
 pub enum Request {
     /// Put a policy in force. With `confirm_s` a second answer follows when that
     /// was decided.
-    Apply(Apply),
+    Apply(Box<Apply>),
     /// Keep the policy that awaits it.
     Confirm,
 }

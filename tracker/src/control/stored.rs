@@ -13,7 +13,9 @@ use tracker_common::{
 };
 
 use crate::policy::{
-    model::{Addresses, DEFAULT_RULE, Limits, Management, Policy, PortSet, PrefixSet, Rule, Source},
+    model::{
+        Addresses, DEFAULT_RULE, Limits, Management, Policy, PortSet, PrefixSet, Rule, Source,
+    },
     prefixes::{from_brain, to_brain},
 };
 

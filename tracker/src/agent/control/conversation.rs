@@ -31,7 +31,7 @@ pub async fn hold(mut frames: Frames, policies: &Arc<Policies>) -> Result<()> {
             return Ok(());
         };
         let reply = match understand(asked) {
-            Ok(Request::Apply(apply)) => match policies.apply(apply).await {
+            Ok(Request::Apply(apply)) => match policies.apply(*apply).await {
                 Ok((applied, awaited)) => {
                     decision = awaited;
                     Reply::Applied(applied)

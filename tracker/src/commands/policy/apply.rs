@@ -26,12 +26,12 @@ use crate::{
 pub fn apply(args: &PolicyApplyArgs, out: &mut impl Write) -> Result<()> {
     let place = read::place(&Pinned::open(&args.pin.pin_dir)?)?;
     let policy = read::from_file(&args.file)?;
-    let request = Request::Apply(Apply {
+    let request = Request::Apply(Box::new(Apply {
         policy: StoredPolicy::of(&policy),
         flows: args.flows,
         confirm_s: args.confirm.map(|time| time.as_secs()),
         force: args.force,
-    });
+    }));
     let runtime = Builder::new_current_thread().enable_all().build();
     runtime
         .context("cannot wait for the agent")?

@@ -64,16 +64,15 @@ pub(super) fn port_sets(
         set_name(scope, name, &at);
         let what = format!("the set of ports `{name}`");
         // A value alone is its ports.
-        let parts = match value.get_ref() {
-            DeValue::Table(keys) => {
-                let table = Table::new(&*what, keys, value.span());
-                let others = [("elements", "ports"), ("port", "ports")];
-                parts(scope, &table, &at, PORT_KEYS, others)
-            }
-            _ => Parts {
+        let parts = if let DeValue::Table(keys) = value.get_ref() {
+            let table = Table::new(&*what, keys, value.span());
+            let others = [("elements", "ports"), ("port", "ports")];
+            parts(scope, &table, &at, PORT_KEYS, others)
+        } else {
+            Parts {
                 listed: Some(value),
                 file: None,
-            },
+            }
         };
         let mut ranges = Ranges::new();
         if let Some(value) = parts.listed {
