@@ -127,25 +127,8 @@ impl Policies {
     /// What its author may not know of the interfaces that rules name.
     pub(super) fn warnings(&self, policy: &Policy) -> Vec<String> {
         let named = interfaces(policy).into_iter();
-        let warnings = named.filter_map(|(name, index)| {
-            let tracked = self.tracked.contains(&name);
-            match (index, tracked) {
-                (Some(_), true) => None,
-                (None, true) => Some(format!(
-                    "a rule is about the interface {name}, which there is not: it takes effect when \
-                     there is"
-                )),
-                (None, false) => Some(format!(
-                    "a rule is about the interface {name}, which there is not: it takes effect when \
-                     there is, and it is tracked"
-                )),
-                (Some(_), false) => Some(format!(
-                    "a rule is about the interface {name}, which is not tracked: nothing is seen \
-                     there that it could match; the tracked ones are {}",
-                    self.tracked.join(", ")
-                )),
-            }
-        });
+        let warnings = named
+            .filter_map(|(name, index)| warning(policy, &name, index.is_some(), &self.tracked));
         warnings.collect()
     }
 
@@ -236,6 +219,41 @@ fn interfaces(policy: &Policy) -> BTreeMap<String, Option<u32>> {
     names.map(|name| (name.clone(), index_of(name))).collect()
 }
 
+/// What the author of `policy` may not know of the interface `name`, which its rules
+/// name and which `exists` or not, beside those that are `tracked`.
+fn warning(policy: &Policy, name: &str, exists: bool, tracked: &[String]) -> Option<String> {
+    let rules = about(policy, name);
+    match (exists, tracked.iter().any(|tracked| tracked == name)) {
+        (true, true) => None,
+        (false, true) => Some(format!(
+            "{rules} {name}, which there is not: that takes effect when there is"
+        )),
+        (false, false) => Some(format!(
+            "{rules} {name}, which there is not: that takes effect when there is, and it is tracked"
+        )),
+        (true, false) => Some(format!(
+            "{rules} {name}, which is not tracked: nothing is seen there that could match; the \
+             tracked ones are {}",
+            tracked.join(", ")
+        )),
+    }
+}
+
+/// "rule `web` names", "rules `web`, `ssh` name": those about an interface.
+fn about(policy: &Policy, interface: &str) -> String {
+    /// Rules that are told.
+    const TOLD: usize = 3;
+    let rules = policy.rules.iter();
+    let rules = rules.filter(|rule| rule.interfaces.iter().any(|name| name == interface));
+    let names: Vec<String> = rules.map(|rule| format!("`{}`", rule.name)).collect();
+    let told = names.get(..TOLD).unwrap_or(&names).join(", ");
+    match names.len() {
+        1 => format!("rule {told} names"),
+        count if count > TOLD => format!("rules {told} and {} more name", count - TOLD),
+        _ => format!("rules {told} name"),
+    }
+}
+
 pub(super) fn path(policy: &Policy) -> String {
     let path = policy.source.path.as_ref();
     path.map_or_else(
@@ -251,9 +269,56 @@ fn counted(number: u64, what: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use tracker_common::tcp::timeout::Profile;
 
     use super::*;
+    use crate::policy::{Context, parse};
+
+    #[test]
+    fn rules_about_interfaces_that_are_not_tracked_are_told_by_name() {
+        let rules = [
+            ("web", "eth1"),
+            ("ssh", "eth0"),
+            ("a", "wan9"),
+            ("b", "wan9"),
+            ("c", "wan9"),
+        ];
+        let mut text = "default = \"drop\"\n".to_owned();
+        for (port, (name, interface)) in (1..).zip(rules) {
+            text += &format!(
+                "[[rules]]\nname = \"{name}\"\ninterface = \"{interface}\"\nports = {port}\n\
+                 action = \"allow\"\n"
+            );
+        }
+        let policy = parse(&text, Path::new("p.toml"), &Context::default());
+        let mut policy = policy.policy.unwrap();
+        let tracked = ["eth0".to_owned(), "lan0".to_owned()];
+        let told = |policy: &Policy, name: &str, exists: bool| {
+            warning(policy, name, exists, &tracked).unwrap_or_default()
+        };
+        assert_eq!(told(&policy, "eth0", true), "");
+        assert_eq!(
+            told(&policy, "eth1", true),
+            "rule `web` names eth1, which is not tracked: nothing is seen there that could match; \
+             the tracked ones are eth0, lan0"
+        );
+        assert_eq!(
+            told(&policy, "eth0", false),
+            "rule `ssh` names eth0, which there is not: that takes effect when there is"
+        );
+        assert_eq!(
+            told(&policy, "wan9", false),
+            "rules `a`, `b`, `c` name wan9, which there is not: that takes effect when there is, \
+             and it is tracked"
+        );
+        policy.rules[1].interfaces.push("wan9".to_owned());
+        assert!(
+            told(&policy, "wan9", true)
+                .starts_with("rules `ssh`, `a`, `b` and 1 more name wan9, which is not tracked: ")
+        );
+    }
 
     #[test]
     fn generations_come_round_and_leave_out_none() {
