@@ -91,7 +91,9 @@ fn a_rule_follows_its_interface() {
     assert!(connects(&topology, FAMILIES[0], (40_000, 80)));
     let before = tracker.log();
     let (netns, _) = topology.tracked();
-    netns.ip("link add late0 type veth peer name late1\n").unwrap();
+    netns
+        .ip("link add late0 type veth peer name late1\n")
+        .unwrap();
     tracker
         .wait_for_log(&before, "rules about late0 follow", SOON)
         .unwrap();

@@ -60,7 +60,7 @@ pub enum PolicyVerb {
 )]
 pub struct PolicyCheckArgs {
     /// The policy: a file of its own, or the configuration of `tracker run` whose
-    /// table [policy] holds or names it.
+    /// table `[policy]` holds or names it.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
     /// Output format.
@@ -162,7 +162,7 @@ pub struct PolicyShowArgs {
         tracker policy test [2001:db8::7]:50000 [2001:db8:1::1]:22 --in eth0 --direction forward"
 )]
 pub struct PolicyTestArgs {
-    /// Who opens the connection: 198.51.100.7:50000 or [2001:db8::7]:50000.
+    /// Who opens the connection: `198.51.100.7:50000` or `[2001:db8::7]:50000`.
     #[arg(value_name = "SRC:PORT", value_parser = endpoint)]
     pub source: SocketAddr,
     /// To whom.
@@ -217,7 +217,7 @@ impl From<DirectionChoice> for Direction {
         tracker explain [2001:db8::7]:50000 [2001:db8:1::1]:22 -o json"
 )]
 pub struct ExplainArgs {
-    /// One end of the connection: 198.51.100.7:50000 or [2001:db8::7]:50000.
+    /// One end of the connection: `198.51.100.7:50000` or `[2001:db8::7]:50000`.
     #[arg(value_name = "SRC:PORT", value_parser = endpoint)]
     pub source: SocketAddr,
     /// The other end.

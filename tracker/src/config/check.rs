@@ -238,7 +238,10 @@ mod tests {
         on.zones.clear();
         assert_eq!(on.defence.listeners.len(), 1);
         on.defence.listeners.clear();
-        assert_eq!(on.policy.path.take().as_deref(), Some(Path::new("policy.toml")));
+        assert_eq!(
+            on.policy.path.take().as_deref(),
+            Some(Path::new("policy.toml"))
+        );
         assert_eq!(on, defaults);
     }
 

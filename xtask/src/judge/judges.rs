@@ -96,6 +96,20 @@ pub const JUDGES: &[Judge] = &[
         ],
     },
     Judge {
+        name: "firewall",
+        title: "nftables, and policies replaced under load",
+        kind: Kind::Suite,
+        seconds: 900,
+        numbers: &[
+            sum("cases", &["cases"]),
+            sum("packets", &["packets"]),
+            sum("kinds of difference, each explained", &["differences"]),
+            sum("policies put in force", &["policies"]),
+            sum("exchanges meanwhile", &["exchanges"]),
+            sum("forbidden SYNs refused", &["refused"]),
+        ],
+    },
+    Judge {
         name: "captures",
         title: "Captures that others made",
         kind: Kind::Suite,
