@@ -165,8 +165,9 @@ fn the_limit_of_a_source_brings_cookies_in_a_moment() {
     until_sysctls(server, [2, 2]);
     assert_eq!(counted(&tracker, "source_limit"), 1);
     nobody.open(3000..3005, PORT);
+    // One SYN in a second may be let through to have the listener confirmed.
     eventually(SOON, || match counted(&tracker, "cookie_sent") {
-        5 => Ok(()),
+        4 | 5 => Ok(()),
         sent => Err(format!("{sent} cookies sent")),
     });
     // Nobody else gets any.
