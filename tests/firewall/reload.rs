@@ -52,7 +52,7 @@ const RULES: usize = 100;
 /// Time between two policies: a thousand a minute.
 const PACE: Duration = Duration::from_millis(60);
 /// How long it goes on, by default and in full.
-const TIMES: [Duration; 2] = [Duration::from_secs(20), Duration::from_secs(300)];
+const TIMES: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(300)];
 
 /// Connections that last.
 const LASTING: u16 = 4;
