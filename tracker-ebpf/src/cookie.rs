@@ -12,7 +12,7 @@ use aya_ebpf::{
 use tracker_common::{
     abi::{Family, Gauge, Listener, Live, Place},
     defence::{self, Answer, Approach, Trace, extensions},
-    parse::Packet,
+    parse::{Packet, fold},
     reason::Reason,
     seq::Seq,
     tcp::Options,
@@ -21,7 +21,7 @@ use tracker_common::{
 
 use crate::{
     atomic::fetch_add,
-    frame::Ingress,
+    frame::{Ingress, Writable as _},
     gauge, listeners,
     maps::{ANSWERS, PROVED},
     scratch::Scratch,
@@ -404,7 +404,7 @@ fn write(frame: &Ingress<'_>, packet: &Packet, answer: &Answer, cookie: u32, roo
             // Options of the SYN become NOPs.
             let nops = (header.wrapping_sub(IPV4) & 0x3c) >> 2;
             ip_sum += u64::from(nops) * u64::from(NOPS);
-            words[2] |= u32::from(fold(ip_sum)) << 16;
+            words[2] |= u32::from(!fold(ip_sum)) << 16;
             if !frame.put(packet.network, &words) {
                 return false;
             }
@@ -452,7 +452,7 @@ fn write(frame: &Ingress<'_>, packet: &Packet, answer: &Answer, cookie: u32, roo
         }
         let [a, b, c, d] = words;
         let [o0, o1, o2, o3, o4] = options;
-        let whole = [a, b, c, d, fold(sum).into(), o0, o1, o2, o3, o4];
+        let whole = [a, b, c, d, (!fold(sum)).into(), o0, o1, o2, o3, o4];
         return frame.put(at, &whole);
     }
     for index in 0..10_usize {
@@ -466,7 +466,7 @@ fn write(frame: &Ingress<'_>, packet: &Packet, answer: &Answer, cookie: u32, roo
     }
     let [a, b, c, d] = words;
     const _: () = assert!(TCP_LONGEST == TCP + 40);
-    frame.put(at, &[a, b, c, d, fold(sum).into()])
+    frame.put(at, &[a, b, c, d, (!fold(sum)).into()])
 }
 
 /// The options as words as they lie in the frame.
@@ -484,14 +484,4 @@ fn answer_words(answer: &Answer) -> [u32; defence::OPTIONS / 4] {
         index += 1;
     }
     words
-}
-
-/// The Internet checksum (RFC 1071) of words that add up to `sum`.
-#[inline(always)]
-fn fold(sum: u64) -> u16 {
-    let sum = (sum >> 32) + (sum & 0xffff_ffff);
-    let sum = (sum >> 16) + (sum & 0xffff);
-    let sum = (sum >> 16) + (sum & 0xffff);
-    let sum = (sum >> 16) + (sum & 0xffff);
-    !(sum as u16)
 }

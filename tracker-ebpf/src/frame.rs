@@ -137,11 +137,48 @@ impl Bytes for Ingress<'_> {
     }
 }
 
-impl Ingress<'_> {
+/// A frame that can be written over.
+pub trait Writable: Bytes {
     /// Writes `words`, as they are to lie there, at `offset`; false if they do not
     /// lie in reach.
+    fn put<const N: usize>(&self, offset: u32, words: &[u32; N]) -> bool;
+
+    /// Writes the first `length` octets of `words` (at most all) at `offset`.
+    fn write<const N: usize>(&self, offset: u32, words: &[u32; N], length: u32) -> bool;
+
+    /// Makes the frame `length` octets long.
+    fn resize(&self, length: u32) -> bool;
+
+    /// Addresses the frame to its sender; false if it was sent to many, or by
+    /// none that can be one.
     #[inline(always)]
-    pub fn put<const N: usize>(&self, offset: u32, words: &[u32; N]) -> bool {
+    fn turn_back(&self) -> bool {
+        /// The bit of a group's address (IEEE 802.3 section 3.2.3).
+        const GROUP: u8 = 1;
+        let Some([t0, t1, t2, t3, t4, t5, f0, f1, f2, f3, f4, f5]) = self.get::<12>(0) else {
+            return false;
+        };
+        if (t0 | f0) & GROUP != 0 {
+            return false;
+        }
+        let words = [[f0, f1, f2, f3], [f4, f5, t0, t1], [t2, t3, t4, t5]];
+        self.put(0, &words.map(u32::from_ne_bytes))
+    }
+}
+
+impl Ingress<'_> {
+    /// Takes `length` octets off the end.
+    #[inline(always)]
+    pub fn cut(&self, length: u32) -> bool {
+        // SAFETY: the pointer is this program's context; nothing that pointed
+        // into the packet is used after.
+        unsafe { bpf_xdp_adjust_tail(self.0.ctx, (length as i32).wrapping_neg()) == 0 }
+    }
+}
+
+impl Writable for Ingress<'_> {
+    #[inline(always)]
+    fn put<const N: usize>(&self, offset: u32, words: &[u32; N]) -> bool {
         let offset = opaque(offset as usize);
         if offset > FARTHEST {
             return false;
@@ -157,25 +194,8 @@ impl Ingress<'_> {
         true
     }
 
-    /// Takes `length` octets off the end.
     #[inline(always)]
-    pub fn cut(&self, length: u32) -> bool {
-        // SAFETY: the pointer is this program's context; nothing that pointed
-        // into the packet is used after.
-        unsafe { bpf_xdp_adjust_tail(self.0.ctx, (length as i32).wrapping_neg()) == 0 }
-    }
-
-    /// Makes the frame `length` octets long.
-    #[inline(always)]
-    pub fn resize(&self, length: u32) -> bool {
-        let more = length.wrapping_sub(self.length()) as i32;
-        // SAFETY: as above.
-        more == 0 || unsafe { bpf_xdp_adjust_tail(self.0.ctx, more) == 0 }
-    }
-
-    /// Writes the first `length` octets of `words` (at most all) at `offset`.
-    #[inline(always)]
-    pub fn write<const N: usize>(&self, offset: u32, words: &[u32; N], length: u32) -> bool {
+    fn write<const N: usize>(&self, offset: u32, words: &[u32; N], length: u32) -> bool {
         if length == 0 || length > 4 * N as u32 {
             return false;
         }
@@ -192,20 +212,12 @@ impl Ingress<'_> {
         }
     }
 
-    /// Addresses the frame to its sender; false if it was sent to many, or by
-    /// none that can be one.
     #[inline(always)]
-    pub fn turn_back(&self) -> bool {
-        /// The bit of a group's address (IEEE 802.3 section 3.2.3).
-        const GROUP: u8 = 1;
-        let Some([t0, t1, t2, t3, t4, t5, f0, f1, f2, f3, f4, f5]) = self.get::<12>(0) else {
-            return false;
-        };
-        if (t0 | f0) & GROUP != 0 {
-            return false;
-        }
-        let words = [[f0, f1, f2, f3], [f4, f5, t0, t1], [t2, t3, t4, t5]];
-        self.put(0, &words.map(u32::from_ne_bytes))
+    fn resize(&self, length: u32) -> bool {
+        let more = length.wrapping_sub(self.length()) as i32;
+        // SAFETY: the pointer is this program's context; nothing that pointed into the
+        // packet is used after.
+        more == 0 || unsafe { bpf_xdp_adjust_tail(self.0.ctx, more) == 0 }
     }
 }
 
@@ -326,18 +338,14 @@ impl Egress<'_> {
     }
 }
 
-impl Egress<'_> {
-    /// Makes the packet `length` octets long.
+impl Writable for Egress<'_> {
     #[inline(always)]
-    pub fn resize(&self, length: u32) -> bool {
-        // SAFETY: the pointer is this program's context; nothing that pointed into the
-        // packet is used after.
-        length == self.0.len() || unsafe { bpf_skb_change_tail(self.0.skb.skb, length, 0) == 0 }
+    fn put<const N: usize>(&self, offset: u32, words: &[u32; N]) -> bool {
+        self.write(offset, words, 4 * N as u32)
     }
 
-    /// Writes the first `length` octets of `words` (at most all) at `offset`.
     #[inline(always)]
-    pub fn write<const N: usize>(&self, offset: u32, words: &[u32; N], length: u32) -> bool {
+    fn write<const N: usize>(&self, offset: u32, words: &[u32; N], length: u32) -> bool {
         if length == 0 || length > 4 * N as u32 {
             return false;
         }
@@ -349,19 +357,11 @@ impl Egress<'_> {
         }
     }
 
-    /// Addresses the packet, which this host sends, to its sender; false if it is for
-    /// many.
     #[inline(always)]
-    pub fn turn_back(&self) -> bool {
-        const GROUP: u8 = 1;
-        let Some([t0, t1, t2, t3, t4, t5, f0, f1, f2, f3, f4, f5]) = self.get::<12>(0) else {
-            return false;
-        };
-        if (t0 | f0) & GROUP != 0 {
-            return false;
-        }
-        let words = [[f0, f1, f2, f3], [f4, f5, t0, t1], [t2, t3, t4, t5]];
-        self.write(0, &words.map(u32::from_ne_bytes), 12)
+    fn resize(&self, length: u32) -> bool {
+        // SAFETY: the pointer is this program's context; nothing that pointed into the
+        // packet is used after.
+        length == self.0.len() || unsafe { bpf_skb_change_tail(self.0.skb.skb, length, 0) == 0 }
     }
 }
 

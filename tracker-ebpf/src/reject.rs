@@ -2,13 +2,12 @@
 
 use tracker_common::{
     abi::Rate,
-    parse::Bytes,
-    policy::{QUOTE, Rejection, Reply, conforms, prohibited, quoted, reset},
+    policy::{QUOTE, Rejection, conforms, prohibited, quoted, reset},
 };
 
 use crate::{
     cookie,
-    frame::{Egress, Ingress},
+    frame::{Egress, Ingress, Writable},
     scratch::Scratch,
 };
 
@@ -18,47 +17,6 @@ const ERRORS: Rate = Rate {
     interval_ns: 1_000_000,
     tolerance_ns: 49_000_000,
 };
-
-/// A frame that can be written over.
-trait Writable: Bytes {
-    fn resize_to(&self, length: u32) -> bool;
-    fn write_at(&self, offset: u32, reply: &Reply) -> bool;
-    fn turn(&self) -> bool;
-}
-
-impl Writable for Ingress<'_> {
-    #[inline(always)]
-    fn resize_to(&self, length: u32) -> bool {
-        self.resize(length)
-    }
-
-    #[inline(always)]
-    fn write_at(&self, offset: u32, reply: &Reply) -> bool {
-        self.write(offset, &reply.words, reply.length)
-    }
-
-    #[inline(always)]
-    fn turn(&self) -> bool {
-        self.turn_back()
-    }
-}
-
-impl Writable for Egress<'_> {
-    #[inline(always)]
-    fn resize_to(&self, length: u32) -> bool {
-        self.resize(length)
-    }
-
-    #[inline(always)]
-    fn write_at(&self, offset: u32, reply: &Reply) -> bool {
-        self.write(offset, &reply.words, reply.length)
-    }
-
-    #[inline(always)]
-    fn turn(&self) -> bool {
-        self.turn_back()
-    }
-}
 
 /// Writes the answer over the packet in `scratch`, whose frame came in.
 #[inline(always)]
@@ -97,9 +55,9 @@ fn answer(frame: &impl Writable, scratch: &mut Scratch, rejection: Rejection) ->
             prohibited(packet, reply);
         }
     }
-    frame.turn()
-        && frame.resize_to(packet.network.wrapping_add(reply.length))
-        && frame.write_at(packet.network, reply)
+    frame.turn_back()
+        && frame.resize(packet.network.wrapping_add(reply.length))
+        && frame.write(packet.network, &reply.words, reply.length)
 }
 
 const _: () = assert!(QUOTE == 64);

@@ -132,20 +132,14 @@ pub enum Error {
         #[source]
         source: ProgramError,
     },
-    /// The reaper stopped before it had judged every candidate.
-    #[error("the reaper judged {judged} of {asked} candidates and went no further")]
-    ReaperStuck {
-        /// Candidates judged.
-        judged: u64,
-        /// Candidates asked for.
-        asked: u64,
-    },
-    /// The seeder stopped before it had taken every seed.
-    #[error("the seeder took {taken} of {asked} connections and went no further")]
-    SeederStuck {
-        /// Seeds taken.
+    /// A program stopped before it had taken every element of its request.
+    #[error("{program} took {taken} of {asked} elements of a request and went no further")]
+    Stuck {
+        /// The program's name.
+        program: &'static str,
+        /// Elements taken.
         taken: u64,
-        /// Seeds asked for.
+        /// Elements of the request.
         asked: u64,
     },
     /// The clock could not be read.

@@ -17,7 +17,7 @@ use super::{
 
 /// A frame for the runs, which do not look at it: the kernel asks for one that
 /// holds more than an Ethernet header.
-pub(super) const FRAME: [u8; 64] = [0; 64];
+const FRAME: [u8; 64] = [0; 64];
 
 /// What became of the candidates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,48 +68,61 @@ fn candidates(cause: Cause, flows: &[(Family, Key, u32)]) -> Vec<Candidate> {
         .collect()
 }
 
-/// Lets the reaper judge the `count` candidates written. Each run takes one;
-/// a signal ends the runs early, so they are resumed where they stopped.
+/// Lets the reaper judge the `count` candidates written.
 fn judge(tables: &Tables, reaper: &SchedClassifier, count: u64) -> Result<ReapTotals> {
     tables.set_reap_control(&ReapControl {
         count,
         ..ReapControl::default()
     })?;
-    let mut judged = 0;
-    loop {
+    run_through(reaper, names::REAP, count, || {
+        Ok(tables.reap_control()?.next)
+    })?;
+    let control = tables.reap_control()?;
+    Ok(ReapTotals {
+        removed: control.removed,
+        kept: control.kept,
+        gone: control.gone,
+    })
+}
+
+/// Runs `program` until it has taken the `count` elements of its request, of which
+/// each run takes one; a signal ends the runs early, so they are resumed where they
+/// stopped. `next` tells which element is the next one.
+pub(super) fn run_through(
+    program: &SchedClassifier,
+    name: &'static str,
+    count: u64,
+    next: impl Fn() -> Result<u64>,
+) -> Result<()> {
+    let mut taken = 0;
+    while taken < count {
         let mut options = TestRunOptions::new();
         options.data_in = Some(&FRAME);
-        options.repeat = u32::try_from(count - judged).unwrap_or(u32::MAX);
-        match reaper.test_run(options) {
+        options.repeat = u32::try_from(count - taken).unwrap_or(u32::MAX);
+        match program.test_run(options) {
             Ok(_) => {}
             Err(ProgramError::SyscallError(error))
                 if error.io_error.kind() == io::ErrorKind::Interrupted => {}
             Err(source) => {
                 return Err(Error::Program {
                     action: "run",
-                    program: names::REAP,
+                    program: name,
                     source,
                 });
             }
         }
-        let control = tables.reap_control()?;
-        let next = control.next.min(count);
-        if next >= count {
-            return Ok(ReapTotals {
-                removed: control.removed,
-                kept: control.kept,
-                gone: control.gone,
-            });
-        }
+        let next = next()?;
         // Runs that advance nothing would go on for ever.
-        if next <= judged {
-            return Err(Error::ReaperStuck {
-                judged,
+        if next <= taken {
+            return Err(Error::Stuck {
+                program: name,
+                taken,
                 asked: count,
             });
         }
-        judged = next;
+        taken = next;
     }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,11 +1,9 @@
 //! Makes flows of connections that userspace knows of: a program does, which runs as
 //! the reaper does.
 
-use std::io;
-
 use aya::{
     maps::{Array, MapData},
-    programs::{ProgramError, SchedClassifier, TestRun, TestRunOptions},
+    programs::SchedClassifier,
 };
 use tracker_common::abi::{ReapControl, SEEDS, Seed};
 
@@ -14,7 +12,7 @@ use super::{
     names,
     pinned::Pinned,
     pins,
-    reap::FRAME,
+    reap::run_through,
     sys,
     tables::{Tables, array, descriptor, lock, opening, reading, writing},
 };
@@ -57,41 +55,15 @@ pub(super) fn plant(tables: &Tables, seeder: &SchedClassifier, seeds: &[Seed]) -
     Ok(planted)
 }
 
-/// Lets the seeder take the `count` seeds written. Each run takes one; a signal ends
-/// the runs early, so they are resumed where they stopped.
+/// Lets the seeder take the `count` seeds written.
 fn run(tables: &Tables, seeder: &SchedClassifier, count: u64) -> Result<()> {
     tables.set_seed_control(&ReapControl {
         count,
         ..ReapControl::default()
     })?;
-    let mut taken = 0;
-    while taken < count {
-        let mut options = TestRunOptions::new();
-        options.data_in = Some(&FRAME);
-        options.repeat = u32::try_from(count - taken).unwrap_or(u32::MAX);
-        match seeder.test_run(options) {
-            Ok(_) => {}
-            Err(ProgramError::SyscallError(error))
-                if error.io_error.kind() == io::ErrorKind::Interrupted => {}
-            Err(source) => {
-                return Err(Error::Program {
-                    action: "run",
-                    program: names::SEED,
-                    source,
-                });
-            }
-        }
-        let next = tables.seed_control()?.next;
-        // Runs that advance nothing would go on for ever.
-        if next <= taken {
-            return Err(Error::SeederStuck {
-                taken,
-                asked: count,
-            });
-        }
-        taken = next;
-    }
-    Ok(())
+    run_through(seeder, names::SEED, count, || {
+        Ok(tables.seed_control()?.next)
+    })
 }
 
 impl Pinned {
