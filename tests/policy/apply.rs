@@ -253,3 +253,62 @@ fn what_rules_log_is_in_the_log() {
     tracker.wait_for_log(&before, line, SOON).unwrap();
     tracker.stop().unwrap();
 }
+
+/// Of several that apply at the same moment one does; the others are told so, and the
+/// policy in force is one of theirs, whole.
+#[test]
+fn a_policy_is_refused_while_another_is_being_applied() {
+    const RULES: u32 = 3000;
+    let topology = Topology::new(Placement::Server).unwrap();
+    let files = Files::new(WEB);
+    let tracker = files.start(&topology);
+    // Large ones, which take their time.
+    let paths = ["one", "other", "third"].map(|name| {
+        let rules: String = (0..RULES)
+            .map(|rule| {
+                let [_, _, a, b] = rule.to_be_bytes();
+                format!(
+                    "[[rules]]\nname = \"{name} {rule}\"\nfrom = \"10.{a}.{b}.0/24\"\naction = \"allow\"\n"
+                )
+            })
+            .collect();
+        path(&files, name, &format!("default = \"drop\"\n{rules}"))
+    });
+    let mut told = false;
+    for _ in 0..10 {
+        let outputs = std::thread::scope(|scope| {
+            let applying: Vec<_> = paths
+                .iter()
+                .map(|path| {
+                    let (topology, tracker) = (&topology, &tracker);
+                    let verb = ["policy", "apply", path];
+                    scope.spawn(move || tell(topology, tracker, &verb))
+                })
+                .collect();
+            let ended = applying.into_iter().map(|one| one.join().unwrap());
+            ended.collect::<Vec<_>>()
+        });
+        assert!(outputs.iter().any(|output| output.status.success()));
+        for output in outputs.iter().filter(|output| !output.status.success()) {
+            let message = String::from_utf8_lossy(&output.stderr);
+            assert!(
+                message.contains("another policy is being applied"),
+                "{message}"
+            );
+            told = true;
+        }
+        let rules = rules(&tracker);
+        assert_eq!(rules.len(), RULES as usize + 1);
+        let (first, _) = rules[0].split_once(' ').unwrap();
+        assert!(
+            rules[..RULES as usize]
+                .iter()
+                .all(|rule| rule.starts_with(first))
+        );
+        if told {
+            break;
+        }
+    }
+    assert!(told, "nobody was refused in ten rounds");
+    tracker.stop().unwrap();
+}

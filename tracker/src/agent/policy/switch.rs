@@ -5,11 +5,14 @@ use std::{collections::BTreeMap, sync::Arc};
 use anyhow::{Context as _, Result};
 use tracker_common::abi::Live;
 
-use super::{Policies, State, guard, kill, numbers};
+use super::{
+    Policies, State, guard, kill,
+    numbers::{self, Assigned},
+};
 use crate::{
     cli::FlowsChoice,
     control::{
-        record::{By, InForce as Told, Moment, Recorded},
+        record::{By, InForce as Told, Moment, Recorded, RuleNames},
         stored::{StoredPolicy, action},
     },
     datapath::index_of,
@@ -45,6 +48,34 @@ impl InForce {
     }
 }
 
+/// A policy that can be handed to the kernel.
+struct Ready {
+    assigned: Assigned,
+    /// See [`InForce::interfaces`].
+    interfaces: BTreeMap<String, Option<u32>>,
+    compiled: Compiled,
+}
+
+impl Ready {
+    /// Compiles `policy` for the interfaces that there are, with the numbers that its
+    /// rules have in `names`, which learns new ones.
+    fn of(policy: &Policy, names: &mut RuleNames) -> Result<Self> {
+        let assigned = numbers::assign(names, policy);
+        let interfaces = interfaces(policy);
+        let by_name = assigned.by_name(policy);
+        let compiled = compile(
+            policy,
+            &|name| interfaces.get(name).copied().flatten(),
+            &|name| by_name.get(name).copied().unwrap_or_default(),
+        )?;
+        Ok(Self {
+            assigned,
+            interfaces,
+            compiled,
+        })
+    }
+}
+
 impl Policies {
     /// Puts `policy` in force, or lets everything pass without one. `cut` is asked
     /// where it would cut off who manages this machine, and tells whether somebody
@@ -66,14 +97,11 @@ impl Policies {
             return Ok(0);
         };
         let mut names = state.names.clone();
-        let assigned = numbers::assign(&mut names, policy);
-        let interfaces = interfaces(policy);
-        let by_name = assigned.by_name(policy);
-        let compiled = compile(
-            policy,
-            &|name| interfaces.get(name).copied().flatten(),
-            &|name| by_name.get(name).copied().unwrap_or_default(),
-        )?;
+        let Ready {
+            assigned,
+            interfaces,
+            compiled,
+        } = Ready::of(policy, &mut names)?;
         // Where nobody can be asked who would be cut off, somebody must say that none is.
         let cuts = guard::Lifelines::look(policy).map(|lifelines| lifelines.cut_by(&compiled));
         let forced = match &cuts {
@@ -136,14 +164,11 @@ impl Policies {
     pub(super) fn renew(&self, state: &mut State, in_force: &Arc<InForce>) -> Result<()> {
         let policy = &in_force.policy;
         let mut names = state.names.clone();
-        let assigned = numbers::assign(&mut names, policy);
-        let interfaces = interfaces(policy);
-        let by_name = assigned.by_name(policy);
-        let compiled = compile(
-            policy,
-            &|name| interfaces.get(name).copied().flatten(),
-            &|name| by_name.get(name).copied().unwrap_or_default(),
-        )?;
+        let Ready {
+            assigned,
+            interfaces,
+            compiled,
+        } = Ready::of(policy, &mut names)?;
         let installed = self.pinned.install_policy(&compiled, &assigned.fresh)?;
         self.live.change(|live| {
             live.policy_slot = installed.slot;
